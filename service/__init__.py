@@ -1,0 +1,1 @@
+"""Syncs Stripe refunds into Postgres, and proves which spans of time are complete."""

@@ -1,0 +1,1 @@
+"""The outside world: Stripe, Postgres, HTTP, clocks, logs."""

@@ -1,0 +1,1 @@
+"""Postgres: the schema, its queries, the writer, and the embedded server."""

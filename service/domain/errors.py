@@ -1,0 +1,86 @@
+"""What can go wrong, grouped by what the caller should do about it."""
+
+from __future__ import annotations
+
+
+class RefundSyncError(Exception):
+    """Something that has a name, a way out and an exit code.
+
+    ``str(error)`` says what is wrong; ``hint`` says what to do, or is empty.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class RetryableError(RefundSyncError):
+    """It may work later: wait with jitter, within a bound."""
+
+
+class FatalError(RefundSyncError):
+    """It will not work until somebody changes something: stop, and say what."""
+
+
+class UsageError(FatalError):
+    exit_code = 2
+
+
+class SettingError(FatalError):
+    exit_code = 3
+
+
+class AccessError(FatalError):
+    """Stripe refuses the key (401), or the key lacks a permission (403)."""
+
+    exit_code = 4
+
+
+class DatabaseError(FatalError):
+    """The database stayed unreachable, is too old, or cannot be used as it is."""
+
+    exit_code = 5
+
+
+class DatabaseAwayError(RetryableError):
+    """The database does not answer now: restarting, out of connections, out of reach."""
+
+    exit_code = 5
+
+
+class SchemaError(DatabaseError):
+    """The schema is behind or ahead of this program, or not ours."""
+
+
+class StripeAwayError(RetryableError):
+    """Stripe does not answer, or answers with 429 or 5xx, or with a body cut short."""
+
+    exit_code = 6
+
+
+class ProtocolError(FatalError):
+    """Stripe answered in a way that proves nothing: rising order, no advance, wrong shape."""
+
+    exit_code = 6
+
+
+class DifferenceError(RefundSyncError):
+    """Drift, gaps or breaks were found."""
+
+    exit_code = 7
+
+
+class LeaseHeldError(FatalError):
+    exit_code = 9
+
+
+class RefusedError(FatalError):
+    """Stripe understood the request and refused it."""
+
+    exit_code = 10
+
+
+class NotFoundError(FatalError):
+    exit_code = 11

@@ -1,0 +1,1 @@
+"""What the service does, told in terms of ports."""
