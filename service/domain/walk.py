@@ -1,0 +1,248 @@
+"""How a span is walked: what to ask next, and what a page proves. Pure, so that any order can be tried.
+
+Stripe lists newest first. A read without a cursor asks for ``[lower, upper)``; unless it is the last
+page, the oldest second ``t`` on it may go on, so ``[t + 1, upper)`` is proven and ``t`` is read again,
+whole. Only where one second fills a page does a cursor serve: then without a created filter, because
+listings have been seen to skip the rest of a cursor's second inside one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple
+
+from service.domain.errors import ProtocolError
+from service.domain.span import Span, span_or_none
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+PAGE_SIZE = 100
+REREADS = 3
+"""How often a page that contradicts the one before it is read again."""
+
+
+class Key(NamedTuple):
+    """Where one listed object stands; *kept* is False where it could not be decoded."""
+
+    created: int
+    id: str
+    kept: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One answer of a list, newest first, and the settle bound that held when it was asked for."""
+
+    keys: Sequence[Key]
+    has_more: bool
+    settle_bound: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One read: ``[lower, upper)`` (no upper: to the newest), or all that is older than *after*."""
+
+    lower: int | None
+    upper: int | None
+    after: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """This span has been read whole; *rows* objects of it were kept, *digest* is of their ids."""
+
+    span: Span
+    rows: int
+    digest: int
+
+
+def digest_of(ids: Iterable[str]) -> int:
+    """Order-free digest of a set of ids, a signed 64-bit integer; digests of disjoint sets add by XOR.
+
+    The first eight bytes of SHA-256, so that SQL can compute the same.
+    """
+    result = 0
+    for object_id in ids:
+        head = sha256(object_id.encode()).digest()[:8]
+        result ^= int.from_bytes(head, "big", signed=True)
+    return result
+
+
+def claim_of(span: Span, keys: Iterable[Key]) -> Claim:
+    ids = {key.id for key in keys if key.kept and span.holds(key.created)}
+    return Claim(span, len(ids), digest_of(ids))
+
+
+@dataclass(slots=True)
+class _Drain:
+    """A second that fills a page, being read to its end by cursor."""
+
+    second: int
+    cursor: str
+    rows: int = 0
+    digest: int = 0
+
+    def take(self, keys: Iterable[Key]) -> None:
+        part = claim_of(Span(self.second, self.second + 1), keys)
+        self.rows += part.rows
+        self.digest ^= part.digest
+
+    def claim(self) -> Claim:
+        return Claim(Span(self.second, self.second + 1), self.rows, self.digest)
+
+
+class Walk:
+    """Reads one slice from its newest second down; its older part can be cut off at any time.
+
+    Alternate ``ask`` and ``feed``. ``feed`` returns the claim that the page proves with its own rows,
+    or None. While ``draining``, commit the rows of each page before feeding the next: the claim of
+    that second stands on all of them.
+    """
+
+    def __init__(self, lower: int, upper: int | None, *, pace: float | None = None) -> None:
+        self._lower = lower
+        self._upper = upper
+        self._pace = pace
+        self._anchor: str | None = None
+        self._drain: _Drain | None = None
+        self._rereads = 0
+        self.done = upper is not None and lower >= upper
+
+    @property
+    def draining(self) -> bool:
+        return self._drain is not None
+
+    def ask(self) -> Ask:
+        if self._drain:
+            return Ask(None, None, after=self._drain.cursor)
+        return Ask(self._lower, self._upper)
+
+    def feed(self, ask: Ask, page: Page) -> Claim | None:
+        """The claim that *page*, the answer to *ask*, proves. Raises ProtocolError where it cannot stand."""
+        _check_order(ask, page)
+        if self._drain:
+            return self._feed_drain(self._drain, page)
+        if self._anchor is not None and all(key.id != self._anchor for key in page.keys):
+            self._read_again()
+            return None
+        self._rereads = 0
+        if not page.has_more:
+            return self._finish(page)
+        oldest = page.keys[-1].created
+        if self._upper is not None and oldest + 1 >= self._upper:
+            self._drain = _Drain(oldest, page.keys[-1].id)
+            self._drain.take(page.keys)
+            return None
+        return self._advance(page, oldest)
+
+    def pages_left(self) -> float:
+        """Estimated reads left beyond the one in flight; zero while nothing is known."""
+        if self.done or self._pace is None or self._upper is None:
+            return 0.0
+        return max(0.0, (self._upper - self._lower) / self._pace - 1)
+
+    def split(self) -> Walk | None:
+        """Cuts off the older half of what is left beyond the read in flight, as a walk of its own.
+
+        A page in flight for the wider span stays valid: what it proves is clipped to what is left here.
+        """
+        if self._upper is None or self._pace is None:
+            return None
+        cut = (self._lower + self._upper - int(self._pace)) // 2
+        if not self._lower < cut < self._upper:
+            return None
+        older = Walk(self._lower, cut, pace=self._pace)
+        self._lower = cut
+        return older
+
+    def _advance(self, page: Page, oldest: int) -> Claim | None:
+        claim = self._claim(oldest + 1, page)
+        self._pace = max(1.0, (page.keys[0].created - oldest) * PAGE_SIZE / len(page.keys))
+        self._anchor = page.keys[-1].id
+        self._upper = oldest + 1
+        self.done = self._upper <= self._lower
+        return claim
+
+    def _finish(self, page: Page) -> Claim | None:
+        self.done = True
+        return self._claim(self._lower, page)
+
+    def _claim(self, start: int, page: Page) -> Claim | None:
+        end = page.settle_bound if self._upper is None else min(self._upper, page.settle_bound)
+        span = span_or_none(max(start, self._lower), end)
+        return claim_of(span, page.keys) if span else None
+
+    def _feed_drain(self, drain: _Drain, page: Page) -> Claim | None:
+        if page.keys and page.keys[0].created > drain.second:
+            raise ProtocolError(f"a page holds an object newer than its cursor: {page.keys[0].id}")
+        drain.take(page.keys)
+        older = next((key for key in page.keys if key.created < drain.second), None)
+        if older is None and page.has_more:
+            drain.cursor = page.keys[-1].id
+            return None
+        self._drain = None
+        self._upper = drain.second
+        self.done = self._upper <= self._lower
+        self._anchor = older.id if older and older.created >= self._lower else None
+        settled = drain.second < page.settle_bound and drain.second >= self._lower
+        return drain.claim() if settled else None
+
+    def _read_again(self) -> None:
+        self._rereads += 1
+        if self._rereads > REREADS:
+            raise ProtocolError(
+                f"a list no longer holds {self._anchor}, where its last page ended",
+                hint="Nothing false was recorded. Run the same command again.",
+            )
+
+
+def _check_order(ask: Ask, page: Page) -> None:
+    keys = page.keys
+    if page.has_more and not keys:
+        raise ProtocolError("an empty page says that there is more")
+    if any(older.created > newer.created for newer, older in pairwise(keys)):
+        raise ProtocolError("a page is not in order of created, newest first")
+    low, high = ask.lower, ask.upper
+    if keys and low is not None and keys[-1].created < low:
+        raise ProtocolError(f"a page reaches below its filter: {keys[-1].id}")
+    if keys and high is not None and keys[0].created >= high:
+        raise ProtocolError(f"a page reaches above its filter: {keys[0].id}")
+    if ask.after is not None and any(key.id == ask.after for key in keys):
+        raise ProtocolError(f"a page holds its own cursor: {ask.after}")
+
+
+class Frontier:
+    """The unread slices of a job, newest first, shared out among workers."""
+
+    MIN_PAGES = 1.5
+    """A slice with less than this left is not worth cutting: its end would be two part-filled pages."""
+
+    def __init__(self, wanted: Sequence[Span], *, open_top: bool = False) -> None:
+        newest_first = sorted(wanted, reverse=True)
+        self._waiting = [Walk(span.start, span.end) for span in newest_first]
+        if open_top and newest_first:
+            self._waiting[0] = Walk(newest_first[0].start, None)
+        self._active: list[Walk] = []
+
+    @property
+    def done(self) -> bool:
+        return not self._waiting and not self._active
+
+    def take(self) -> Walk | None:
+        """The newest waiting slice, else the older half of the largest active one, else None for now."""
+        walk = self._waiting.pop(0) if self._waiting else self._steal()
+        if walk:
+            self._active.append(walk)
+        return walk
+
+    def leave(self, walk: Walk) -> None:
+        self._active.remove(walk)
+
+    def _steal(self) -> Walk | None:
+        largest = max(self._active, key=Walk.pages_left, default=None)
+        if largest is None or largest.pages_left() < self.MIN_PAGES:
+            return None
+        return largest.split()
