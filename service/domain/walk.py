@@ -78,10 +78,14 @@ def claim_of(span: Span, keys: Iterable[Key]) -> Claim:
 
 @dataclass(slots=True)
 class _Drain:
-    """A second that fills a page, being read to its end by cursor."""
+    """A second that fills a page, being read to its end by cursor.
+
+    The settle bound is that of its first page: an object that shows up late may lie before the cursor.
+    """
 
     second: int
     cursor: str
+    settle_bound: int
     rows: int = 0
     digest: int = 0
 
@@ -133,7 +137,7 @@ class Walk:
             return self._finish(page)
         oldest = page.keys[-1].created
         if self._upper is not None and oldest + 1 >= self._upper:
-            self._drain = _Drain(oldest, page.keys[-1].id)
+            self._drain = _Drain(oldest, page.keys[-1].id, page.settle_bound)
             self._drain.take(page.keys)
             return None
         return self._advance(page, oldest)
@@ -187,7 +191,7 @@ class Walk:
         self._upper = drain.second
         self.done = self._upper <= self._lower
         self._anchor = older.id if older and older.created >= self._lower else None
-        settled = drain.second < page.settle_bound and drain.second >= self._lower
+        settled = drain.second < drain.settle_bound and drain.second >= self._lower
         return drain.claim() if settled else None
 
     def _read_again(self) -> None:
