@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
+    from uuid import UUID
 
     from service.domain.refund import Observation, Undecodable
     from service.domain.span import Span
@@ -45,11 +46,20 @@ class RefundSource(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Proof:
+    """A claim on one stream, and when the read behind it began."""
+
+    stream: str
+    claim: Claim
+    observed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """What one transaction writes: rows, and the claims that they prove."""
 
     readings: Sequence[Reading]
-    claims: Sequence[Claim]
+    proofs: Sequence[Proof]
     source: str
 
 
@@ -69,10 +79,25 @@ class Written:
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
+@dataclass(slots=True)
+class Progress:
+    """How far a run has come; *settle_bound* is the latest that any of its reads met."""
+
+    requests: int = 0
+    objects: int = 0
+    settle_bound: int | None = None
+    covered_s: int = 0
+    written: Written = field(default_factory=Written)
+
+
 class RefundStore(Protocol):
     """The warehouse of one account."""
 
-    async def covered(self, within: Span) -> list[Span]: ...
+    async def covered(self, stream: str) -> list[Span]: ...
+
+    async def settle(self, bound: int) -> None:
+        """Records how far history can be proven by now."""
+        ...
 
     async def write(self, batch: Batch) -> Written:
         """All of it in one transaction, or none. Raises DatabaseAwayError where it may work later."""
@@ -83,3 +108,13 @@ class Clock(Protocol):
     def now(self) -> datetime:
         """The instant, in UTC."""
         ...
+
+
+class RunLog(Protocol):
+    """The record of runs, which outlives the process."""
+
+    async def begin(self, job: str, account_id: str, wanted: Span | None) -> UUID: ...
+
+    async def progress(self, run_id: UUID, at: Progress) -> None: ...
+
+    async def end(self, run_id: UUID, outcome: str, error: str | None = None) -> None: ...

@@ -1,0 +1,71 @@
+-- covered
+-- What has been proven complete.
+SELECT covered FROM refund_sync.coverage WHERE account_id = $1 AND stream = $2
+
+-- open_coverage
+-- Makes the row that proofs are added to.
+INSERT INTO refund_sync.coverage (account_id, stream) VALUES ($1, $2) ON CONFLICT DO NOTHING
+
+-- count_late
+-- How many of these new objects lie in seconds that were covered before: they turned up late.
+SELECT count(*)
+FROM refund_sync.coverage c, unnest($3::bigint[]) AS n(created)
+WHERE c.account_id = $1 AND c.stream = $2 AND c.covered @> n.created
+
+-- add_claims
+-- Numbers the claims that cover something new; one that repeats what is known writes nothing.
+INSERT INTO refund_sync.coverage_claim
+    (account_id, stream, kind, span, rows, digest, run_id, observed_at)
+SELECT $1, $2, 'covered', n.span, n.rows, n.digest, $3, n.observed_at
+FROM unnest($4::int8range[], $5::bigint[], $6::bigint[], $7::timestamptz[])
+    WITH ORDINALITY AS n(span, rows, digest, observed_at, place)
+LEFT JOIN refund_sync.coverage c ON c.account_id = $1 AND c.stream = $2
+WHERE c.covered IS NULL OR NOT c.covered @> n.span
+ORDER BY n.place
+
+-- add_coverage
+-- Adds proven spans to whatever is covered now; never from a value read before.
+UPDATE refund_sync.coverage SET covered = covered + $3::int8multirange
+WHERE account_id = $1 AND stream = $2
+
+-- audit_coverage
+-- Coverage recomputed from its claims, in order; what differs from the row is a bug or tampering.
+-- Returns a row for each account and stream whose coverage is not the fold of its claims.
+WITH RECURSIVE numbered AS (
+    SELECT account_id, stream, kind, span,
+        row_number() OVER (PARTITION BY account_id, stream ORDER BY seq) AS n
+    FROM refund_sync.coverage_claim
+), fold AS (
+    SELECT account_id, stream, 0::bigint AS n, '{}'::int8multirange AS covered
+    FROM refund_sync.coverage
+    UNION ALL
+    SELECT f.account_id, f.stream, f.n + 1,
+        CASE m.kind WHEN 'covered' THEN f.covered + m.span::int8multirange
+                    ELSE f.covered - m.span::int8multirange END
+    FROM fold f
+    JOIN numbered m ON m.account_id = f.account_id AND m.stream = f.stream AND m.n = f.n + 1
+), last AS (
+    SELECT DISTINCT ON (account_id, stream) account_id, stream, covered
+    FROM fold ORDER BY account_id, stream, n DESC
+)
+SELECT c.account_id, c.stream, c.covered AS recorded, l.covered AS recomputed
+FROM refund_sync.coverage c JOIN last l USING (account_id, stream)
+WHERE c.covered <> l.covered
+
+-- audit_claims
+-- Each claim on refunds against the rows: how many were listed by then, and the digest of their ids.
+-- Returns a row for each claim that the rows do not bear out.
+SELECT k.account_id, k.stream, k.seq, k.span, k.rows, found.rows AS found_rows, k.digest, found.digest AS found_digest
+FROM refund_sync.coverage_claim k
+CROSS JOIN LATERAL (
+    SELECT count(*) AS rows,
+        coalesce(bit_xor(('x' || encode(substring(sha256(convert_to(r.id, 'UTF8')) FOR 8), 'hex'))::bit(64)::bigint), 0) AS digest
+    FROM refund_sync.refund r
+    WHERE r.account_id = k.account_id
+        AND r.created_at >= to_timestamp(lower(k.span)) AND r.created_at < to_timestamp(upper(k.span))
+        AND r.first_listed_at <= k.observed_at
+        AND (r.gone_at IS NULL OR r.gone_at > k.observed_at)
+) found
+WHERE k.kind = 'covered' AND k.stream IN ('refunds', 'refunds:settled')
+    AND (k.rows <> found.rows OR k.digest <> found.digest)
+ORDER BY k.seq

@@ -1,0 +1,46 @@
+-- begin_run
+-- A run is on record before its first read.
+INSERT INTO refund_sync.run (id, account_id, job, outcome, span) VALUES ($1, $2, $3, 'running', $4)
+
+-- progress_run
+-- How far a run has come; the row of a run that was killed keeps the last of these.
+UPDATE refund_sync.run SET
+    updated_at = clock_timestamp(), requests = $2, inserted = $3, changed = $4, unchanged = $5,
+    stale = $6, late = $7, quarantined = $8, settle_bound = coalesce($9, settle_bound)
+WHERE id = $1
+
+-- end_run
+-- The outcome; an ended run is never ended twice.
+UPDATE refund_sync.run SET ended_at = clock_timestamp(), outcome = $2, error = $3
+WHERE id = $1 AND ended_at IS NULL
+
+-- end_lost_runs
+-- Runs that stopped telling how far they came were killed: they say so from now on.
+UPDATE refund_sync.run SET
+    ended_at = updated_at, outcome = 'stopped', error = 'killed before it could end'
+WHERE outcome = 'running' AND updated_at < clock_timestamp() - interval '10 minutes'
+
+-- account
+-- The account as it was first met.
+SELECT id, livemode, wanted_from, settled_until FROM refund_sync.account WHERE id = $1
+
+-- database_mode
+-- Whether this database holds live refunds or those of test mode; no row before the first sync.
+SELECT livemode FROM refund_sync.account LIMIT 1
+
+-- meet_account
+-- Records an account; what is wanted only ever grows.
+INSERT INTO refund_sync.account AS a (id, livemode, wanted_from) VALUES ($1, $2, $3)
+ON CONFLICT (id) DO UPDATE SET wanted_from = least(a.wanted_from, excluded.wanted_from)
+
+-- settle_account
+-- How far the account's history can be proven by now.
+UPDATE refund_sync.account SET settled_until = greatest(settled_until, $2) WHERE id = $1
+
+-- newest_refund
+-- The id to ask for when an account cannot say who it is.
+SELECT account_id, id FROM refund_sync.refund ORDER BY created_at DESC, id LIMIT 1
+
+-- database_time
+-- The one clock that reads are ordered by.
+SELECT clock_timestamp()

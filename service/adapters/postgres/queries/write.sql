@@ -1,0 +1,176 @@
+-- known_refunds
+-- What is stored of these ids, so that what is equal can be skipped. Locks nothing.
+SELECT r.id, r.content_hash, r.observed_at, r.first_listed_at, c.object_id IS NOT NULL AS awaited
+FROM refund_sync.refund r
+LEFT JOIN refund_sync.recheck c
+    ON c.account_id = r.account_id AND c.kind = 'refund' AND c.object_id = r.id
+WHERE r.account_id = $1 AND r.id = ANY($2::text[])
+
+-- known_charges
+-- Hash and age of these charges.
+SELECT id, content_hash, observed_at
+FROM refund_sync.charge
+WHERE account_id = $1 AND id = ANY($2::text[])
+
+-- known_balance_transactions
+-- Hash and age of these ledger lines.
+SELECT id, content_hash, observed_at
+FROM refund_sync.balance_transaction
+WHERE account_id = $1 AND id = ANY($2::text[])
+
+-- lock_refunds
+-- The rows about to change, locked in the order of their ids so that two writers never deadlock.
+SELECT
+    r.id, extract(epoch FROM r.created_at)::bigint AS created, r.amount_minor, r.currency, r.status,
+    r.reason, r.failure_reason, r.pending_reason, r.receipt_number, r.description,
+    r.metadata::text AS metadata, r.presentment_amount_minor, r.presentment_currency,
+    r.next_action_type, extract(epoch FROM r.next_action_expires_at)::bigint AS next_action_expires,
+    r.customer_id, r.payment_method_id,
+    l.charge_id, l.payment_intent_id, l.balance_transaction_id, l.failure_balance_transaction_id,
+    l.transfer_reversal_id, l.source_transfer_reversal_id,
+    d.type AS destination_type, d.reference, d.reference_status, d.reference_type, d.card_type,
+    d.network_decline_code, d.details::text AS destination_details,
+    r.content_hash, r.version, r.observed_at
+FROM refund_sync.refund r
+JOIN refund_sync.charge_link l ON l.account_id = r.account_id AND l.refund_id = r.id
+LEFT JOIN refund_sync.destination_details d ON d.account_id = r.account_id AND d.refund_id = r.id
+WHERE r.account_id = $1 AND r.id = ANY($2::text[])
+ORDER BY r.id
+FOR UPDATE OF r
+
+-- update_refunds
+-- The new current version of locked refunds.
+UPDATE refund_sync.refund r SET
+    created_at = n.created_at, amount_minor = n.amount_minor, currency = n.currency,
+    status = n.status, reason = n.reason, failure_reason = n.failure_reason,
+    pending_reason = n.pending_reason, receipt_number = n.receipt_number,
+    description = n.description, metadata = n.metadata,
+    presentment_amount_minor = n.presentment_amount_minor,
+    presentment_currency = n.presentment_currency, next_action_type = n.next_action_type,
+    next_action_expires_at = n.next_action_expires_at, customer_id = n.customer_id,
+    payment_method_id = n.payment_method_id, raw = n.raw, content_hash = n.content_hash,
+    version = n.version, observed_at = n.observed_at, gone_at = NULL
+FROM unnest(
+    $2::text[], $3::timestamptz[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[],
+    $9::text[], $10::text[], $11::text[], $12::jsonb[], $13::bigint[], $14::text[], $15::text[],
+    $16::timestamptz[], $17::text[], $18::text[], $19::jsonb[], $20::bytea[], $21::int[],
+    $22::timestamptz[]
+) AS n(
+    id, created_at, amount_minor, currency, status, reason, failure_reason, pending_reason,
+    receipt_number, description, metadata, presentment_amount_minor, presentment_currency,
+    next_action_type, next_action_expires_at, customer_id, payment_method_id, raw, content_hash,
+    version, observed_at
+)
+WHERE r.account_id = $1 AND r.id = n.id
+
+-- update_charge_links
+-- The links of locked refunds.
+UPDATE refund_sync.charge_link l SET
+    charge_id = n.charge_id, payment_intent_id = n.payment_intent_id,
+    balance_transaction_id = n.balance_transaction_id,
+    failure_balance_transaction_id = n.failure_balance_transaction_id,
+    transfer_reversal_id = n.transfer_reversal_id,
+    source_transfer_reversal_id = n.source_transfer_reversal_id
+FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[]) AS n(
+    refund_id, charge_id, payment_intent_id, balance_transaction_id,
+    failure_balance_transaction_id, transfer_reversal_id, source_transfer_reversal_id
+)
+WHERE l.account_id = $1 AND l.refund_id = n.refund_id
+
+-- delete_destinations
+-- Clears the way for the destinations of locked refunds; Stripe may also send none any more.
+DELETE FROM refund_sync.destination_details
+WHERE account_id = $1 AND refund_id = ANY($2::text[])
+
+-- touch_refunds
+-- Sharpens the times of unchanged refunds: seen and listed earlier than was known, read later.
+UPDATE refund_sync.refund r SET
+    first_seen_at = least(r.first_seen_at, n.observed_at),
+    first_listed_at = least(r.first_listed_at, n.listed_at),
+    content_hash = CASE WHEN n.observed_at >= r.observed_at THEN coalesce(n.content_hash, r.content_hash) ELSE r.content_hash END,
+    observed_at = CASE WHEN n.read_alone THEN greatest(r.observed_at, n.observed_at) ELSE r.observed_at END,
+    gone_at = NULL
+FROM unnest($2::text[], $3::timestamptz[], $4::timestamptz[], $5::bytea[], $6::boolean[])
+    AS n(id, observed_at, listed_at, content_hash, read_alone)
+WHERE r.account_id = $1 AND r.id = n.id
+
+-- update_charges
+-- A charge as the newer read found it.
+UPDATE refund_sync.charge c SET
+    amount_minor = n.amount_minor, amount_captured_minor = n.amount_captured_minor,
+    amount_refunded_minor = n.amount_refunded_minor, currency = n.currency,
+    created_at = n.created_at, payment_method_type = n.payment_method_type,
+    balance_transaction_id = n.balance_transaction_id, transfer_id = n.transfer_id,
+    application_fee_id = n.application_fee_id, on_behalf_of = n.on_behalf_of,
+    content_hash = n.content_hash, observed_at = n.observed_at
+FROM unnest(
+    $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $7::timestamptz[],
+    $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::bytea[], $14::timestamptz[]
+) AS n(
+    id, amount_minor, amount_captured_minor, amount_refunded_minor, currency, created_at,
+    payment_method_type, balance_transaction_id, transfer_id, application_fee_id, on_behalf_of,
+    content_hash, observed_at
+)
+WHERE c.account_id = $1 AND c.id = n.id AND c.observed_at < n.observed_at
+
+-- update_balance_transactions
+-- A ledger line as the newer read found it.
+UPDATE refund_sync.balance_transaction b SET
+    refund_id = coalesce(n.refund_id, b.refund_id), source = n.source, type = n.type,
+    reporting_category = n.reporting_category, amount_minor = n.amount_minor,
+    fee_minor = n.fee_minor, net_minor = n.net_minor, currency = n.currency,
+    exchange_rate = n.exchange_rate, created_at = n.created_at, available_on = n.available_on,
+    status = n.status, content_hash = n.content_hash, observed_at = n.observed_at
+FROM unnest(
+    $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[], $8::bigint[],
+    $9::bigint[], $10::text[], $11::numeric[], $12::timestamptz[], $13::timestamptz[],
+    $14::text[], $15::bytea[], $16::timestamptz[]
+) AS n(
+    id, refund_id, source, type, reporting_category, amount_minor, fee_minor, net_minor, currency,
+    exchange_rate, created_at, available_on, status, content_hash, observed_at
+)
+WHERE b.account_id = $1 AND b.id = n.id AND b.observed_at < n.observed_at
+
+-- queue_rechecks
+-- Asks for these refunds to be read again; what is queued already keeps the earlier due time.
+INSERT INTO refund_sync.recheck AS c (account_id, kind, object_id, due_at, why)
+SELECT $1, 'refund', n.id, clock_timestamp(), n.why
+FROM unnest($2::text[], $3::text[]) AS n(id, why)
+ORDER BY n.id
+ON CONFLICT (account_id, kind, object_id) DO UPDATE SET due_at = least(c.due_at, excluded.due_at)
+
+-- settle_rechecks
+-- These refunds were read whole; a hint that came since the read began keeps its row.
+DELETE FROM refund_sync.recheck c
+USING unnest($2::text[], $3::timestamptz[]) AS n(id, observed_at)
+WHERE c.account_id = $1 AND c.kind = 'refund' AND c.object_id = n.id
+    AND (c.hinted_at IS NULL OR c.hinted_at < n.observed_at)
+
+-- resolve_quarantine
+-- Objects in quarantine that could be decoded this time.
+UPDATE refund_sync.quarantine SET resolved_at = clock_timestamp()
+WHERE account_id = $1 AND stream = $2 AND resolved_at IS NULL AND object_id = ANY($3::text[])
+
+-- resolve_nameless_quarantine
+-- Objects without an id, in a span that was read whole since and holds nothing like them.
+UPDATE refund_sync.quarantine q SET resolved_at = clock_timestamp()
+FROM unnest($3::int8range[], $4::timestamptz[]) AS n(span, observed_at)
+WHERE q.account_id = $1 AND q.stream = $2 AND q.resolved_at IS NULL AND q.object_id IS NULL
+    AND n.span @> extract(epoch FROM q.earliest)::bigint
+    AND n.span @> extract(epoch FROM q.latest)::bigint
+    AND q.seen_at < n.observed_at
+    AND NOT (q.payload = ANY($5::text[]))
+
+-- quarantine
+-- Keeps an undecodable object as received; one that is there already is only seen again.
+INSERT INTO refund_sync.quarantine AS q
+    (account_id, stream, object_id, payload, error, created_at, earliest, latest, seen_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+ON CONFLICT (account_id, stream, object_id) WHERE resolved_at IS NULL AND object_id IS NOT NULL
+DO UPDATE SET payload = excluded.payload, error = excluded.error, seen_at = greatest(q.seen_at, excluded.seen_at)
+
+-- see_nameless_again
+-- An object without an id that is in quarantine already.
+UPDATE refund_sync.quarantine SET seen_at = greatest(seen_at, $4)
+WHERE account_id = $1 AND stream = $2 AND resolved_at IS NULL AND object_id IS NULL AND payload = $3
+RETURNING id

@@ -1,0 +1,213 @@
+"""Writes one batch in one transaction: reads what is known, skips what is equal, changes, adds, claims.
+
+What is new is copied in. Should another command have added the same rows meanwhile, the copy fails
+on the primary key and the whole transaction is tried again: then they are known.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from service.adapters.postgres import claims, facts, rows
+from service.adapters.postgres.queries import query
+from service.adapters.postgres.rows import columns_of, copy
+from service.ports import Written
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from service.adapters.postgres.connect import Connection
+    from service.domain.refund import Observation
+    from service.ports import Batch
+
+READS_OVERLAP = timedelta(seconds=120)
+"""Two reads whose begins lie nearer than this may have overlapped: no request takes longer."""
+
+UNHYDRATED = "unhydrated"
+
+FORM_BYTES = 4
+"""So much of a content hash tells our own form of decoding; the rest is what Stripe said."""
+
+
+@dataclass(slots=True)
+class _Sorted:
+    """The observations of a batch, by what has to be done about them."""
+
+    new: list[Observation] = field(default_factory=list)
+    differing: list[Observation] = field(default_factory=list)
+    touched: list[Observation] = field(default_factory=list)
+    settled: list[Observation] = field(default_factory=list)
+    rechecks: dict[str, str] = field(default_factory=dict)
+    unchanged: int = 0
+
+
+async def write_batch(
+    connection: Connection, account_id: str, run_id: UUID | None, batch: Batch
+) -> Written:
+    """Everything of *batch*, inside the caller's transaction. Idempotent."""
+    observations = latest_by_id([o for r in batch.readings for o in r.observations])
+    todo = await _sort(connection, account_id, observations)
+    written = Written(inserted=len(todo.new), unchanged=todo.unchanged)
+    await _change(connection, account_id, todo, batch.source, written)
+    await _add(connection, account_id, todo.new, batch.source)
+    await facts.write_charges(connection, account_id, observations)
+    await facts.write_ledger(connection, account_id, observations)
+    await _write_rechecks(connection, account_id, todo)
+    written.quarantined = await claims.write_quarantine(connection, account_id, batch)
+    listed = [o.refund.created for o in todo.new if o.listed_at]
+    written.late = await claims.write_claims(connection, account_id, run_id, batch.proofs, listed)
+    return written
+
+
+def latest_by_id(observations: Sequence[Observation]) -> list[Observation]:
+    """One observation for each id, in the order of ids: the latest, listed when it first was."""
+    found: dict[str, Observation] = {}
+    for seen in observations:
+        known = found.setdefault(seen.refund.id, seen)
+        if known is not seen:
+            later = max(known, seen, key=lambda o: o.observed_at)
+            listed = [o.listed_at for o in (known, seen) if o.listed_at]
+            later.listed_at = min(listed, default=None)
+            found[seen.refund.id] = later
+    return [found[object_id] for object_id in sorted(found)]
+
+
+async def _sort(connection: Connection, account_id: str, seen: Sequence[Observation]) -> _Sorted:
+    ids = [o.refund.id for o in seen]
+    known = {r[0]: r for r in await connection.fetch(query("known_refunds"), account_id, ids)}
+    todo = _Sorted()
+    for observation in seen:
+        row = known.get(observation.refund.id)
+        if row is None:
+            todo.new.append(observation)
+            if not observation.hydrated:
+                todo.rechecks[observation.refund.id] = UNHYDRATED
+            continue
+        _, content_hash, observed_at, listed_at, awaited = row
+        if awaited and observation.hydrated:
+            todo.settled.append(observation)
+        if content_hash != observation.content_hash:
+            todo.differing.append(observation)
+            continue
+        todo.unchanged += 1
+        if _tells_more(observation, observed_at, listed_at):
+            todo.touched.append(observation)
+    return todo
+
+
+def _tells_more(seen: Observation, observed_at: datetime, listed_at: datetime | None) -> bool:
+    """Whether an unchanged refund is worth a write: listed earlier than known, or read on its own."""
+    if seen.listed_at is not None and (listed_at is None or seen.listed_at < listed_at):
+        return True
+    return seen.listed_at is None and seen.observed_at > observed_at
+
+
+async def _change(
+    connection: Connection, account_id: str, todo: _Sorted, source: str, written: Written
+) -> None:
+    ids = [o.refund.id for o in todo.differing]
+    stored = await connection.fetch(query("lock_refunds"), account_id, ids) if ids else []
+    locked = {r["id"]: r for r in stored}
+    changed: list[tuple[Observation, int]] = []
+    versions: list[tuple[Any, ...]] = []
+    for seen in todo.differing:
+        row = locked[seen.refund.id]
+        if seen.observed_at < row["observed_at"]:
+            written.stale += 1
+            if row["observed_at"] - seen.observed_at < READS_OVERLAP:
+                todo.rechecks[seen.refund.id] = "overlapping reads differ"
+            continue
+        changes = rows.changes_between(row, seen)
+        if not changes:
+            written.unchanged += 1
+            todo.touched.append(seen)
+            continue
+        written.changed += 1
+        if not seen.hydrated:
+            todo.rechecks[seen.refund.id] = UNHYDRATED
+        changed.append((seen, row["version"] + 1))
+        same_form = row["content_hash"][:FORM_BYTES] == seen.content_hash[:FORM_BYTES]
+        why = source if same_form else "upgrade"
+        versions.append(_version_row(account_id, seen, row["version"] + 1, why, changes))
+    await _update(connection, account_id, changed)
+    await copy(connection, "refund_version", rows.VERSION_COLUMNS, versions)
+    await _touch(connection, account_id, todo.touched)
+
+
+def _version_row(
+    account_id: str,
+    seen: Observation,
+    version: int,
+    source: str,
+    changes: dict[str, list[Any]] | None,
+) -> tuple[Any, ...]:
+    told = None if changes is None else json.dumps(changes, ensure_ascii=False)
+    return (account_id, seen.refund.id, version, seen.observed_at, source, told, seen.raw())
+
+
+async def _update(
+    connection: Connection, account_id: str, changed: Sequence[tuple[Observation, int]]
+) -> None:
+    if not changed:
+        return
+    refunds = [
+        (*rows.refund_values(o.refund), o.raw(), o.content_hash, version, o.observed_at)
+        for o, version in changed
+    ]
+    links = [(o.refund.id, *o.link) for o, _ in changed]
+    ids = [o.refund.id for o, _ in changed]
+    await connection.execute(query("update_refunds"), account_id, *columns_of(refunds))
+    await connection.execute(query("update_charge_links"), account_id, *columns_of(links))
+    await connection.execute(query("delete_destinations"), account_id, ids)
+    await _copy_destinations(connection, account_id, [o for o, _ in changed])
+
+
+async def _touch(connection: Connection, account_id: str, touched: Sequence[Observation]) -> None:
+    if touched:
+        values = [
+            (o.refund.id, o.observed_at, o.listed_at, o.content_hash, o.listed_at is None)
+            for o in touched
+        ]
+        await connection.execute(query("touch_refunds"), account_id, *columns_of(values))
+
+
+async def _add(
+    connection: Connection, account_id: str, new: Sequence[Observation], source: str
+) -> None:
+    if not new:
+        return
+    refunds, versions = [], []
+    for seen in new:
+        raw, at = seen.raw(), seen.observed_at
+        values = rows.refund_values(seen.refund)
+        first = min(at, seen.listed_at or at)
+        refunds.append((account_id, *values, raw, seen.content_hash, 1, at, first, seen.listed_at))
+        versions.append((account_id, seen.refund.id, 1, at, source, None, raw))
+    await copy(connection, "refund", rows.REFUND_COLUMNS, refunds)
+    links = [(account_id, o.refund.id, *o.link) for o in new]
+    await copy(connection, "charge_link", rows.CHARGE_LINK_COLUMNS, links)
+    await _copy_destinations(connection, account_id, new)
+    await copy(connection, "refund_version", rows.VERSION_COLUMNS, versions)
+
+
+async def _copy_destinations(
+    connection: Connection, account_id: str, seen: Sequence[Observation]
+) -> None:
+    values = [(account_id, o.refund.id, *o.destination) for o in seen if o.destination]
+    await copy(connection, "destination_details", rows.DESTINATION_COLUMNS, values)
+
+
+async def _write_rechecks(connection: Connection, account_id: str, todo: _Sorted) -> None:
+    """What was read whole needs no recheck any more; what was not, or is in doubt, does."""
+    if todo.settled:
+        values = [(o.refund.id, o.observed_at) for o in todo.settled]
+        await connection.execute(query("settle_rechecks"), account_id, *columns_of(values))
+    if todo.rechecks:
+        await connection.execute(
+            query("queue_rechecks"), account_id, *columns_of(list(todo.rechecks.items()))
+        )

@@ -1,0 +1,71 @@
+"""Keeps the record of a run: begun, how far it came, and how it ended, whatever ended it."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from service.domain.errors import RefundSyncError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from uuid import UUID
+
+    from service.ports import Progress, RunLog
+
+log = structlog.get_logger(__name__)
+
+TELL_EVERY_S = 2.0
+LAST_WORDS_S = 10.0
+
+
+@dataclass(slots=True)
+class Run:
+    """A run under way. Whoever finds that not all was read says so in *shortfall*."""
+
+    id: UUID
+    job: str
+    shortfall: str | None = None
+
+
+@asynccontextmanager
+async def recorded(runs: RunLog, run: Run, progress: Progress) -> AsyncIterator[Run]:
+    """Writes progress while the body goes on, then the outcome: ok, incomplete, failed or stopped."""
+    teller = asyncio.create_task(_tell(runs, run.id, progress))
+    outcome, error = "failed", "ended by a bug"
+    try:
+        yield run
+        outcome, error = ("incomplete", run.shortfall) if run.shortfall else ("ok", "")
+    except asyncio.CancelledError:
+        outcome, error = "stopped", "stopped by a signal"
+        raise
+    except RefundSyncError as known:
+        error = str(known)
+        raise
+    finally:
+        teller.cancel()
+        await asyncio.gather(teller, return_exceptions=True)
+        await _last_words(runs, run, progress, outcome, error)
+
+
+async def _last_words(
+    runs: RunLog, run: Run, progress: Progress, outcome: str, error: str | None
+) -> None:
+    """A database that is gone cannot be told; the next run closes the row."""
+    with suppress(TimeoutError, RefundSyncError):
+        async with asyncio.timeout(LAST_WORDS_S):
+            await runs.progress(run.id, progress)
+            await runs.end(run.id, outcome, error or None)
+    log.info(
+        "run.ended", run_id=str(run.id), job=run.job, outcome=outcome, requests=progress.requests
+    )
+
+
+async def _tell(runs: RunLog, run_id: UUID, progress: Progress) -> None:
+    while True:
+        await asyncio.sleep(TELL_EVERY_S)
+        await runs.progress(run_id, progress)
