@@ -1,0 +1,63 @@
+-- status_accounts
+-- Each account: what is wanted of it, what is proven, what waits in quarantine.
+SELECT a.id, a.livemode, a.wanted_from, a.settled_until, c.covered,
+    (SELECT count(*) FROM refund_sync.refund r WHERE r.account_id = a.id) AS refunds,
+    (SELECT count(*) FROM refund_sync.quarantine q
+        WHERE q.account_id = a.id AND q.resolved_at IS NULL) AS quarantined
+FROM refund_sync.account a
+LEFT JOIN refund_sync.coverage c ON c.account_id = a.id AND c.stream = 'refunds'
+ORDER BY a.id
+
+-- last_run
+-- The run that began last for an account.
+SELECT job, outcome, started_at, ended_at, requests, inserted, changed, late, error
+FROM refund_sync.run WHERE account_id = $1 ORDER BY started_at DESC LIMIT 1
+
+-- summary_by_currency
+-- Refunds by currency: how many, their sum, and of these what failed and what is pending.
+SELECT currency, count(*) AS refunds, sum(amount) AS gross,
+    coalesce(sum(amount) FILTER (WHERE status IN ('failed', 'canceled')), 0) AS failed,
+    coalesce(sum(amount) FILTER (WHERE status IN ('pending', 'requires_action')), 0) AS pending
+FROM finance.refunds GROUP BY currency ORDER BY count(*) DESC, currency
+
+-- summary_by_month
+-- Completeness of the latest months.
+SELECT account_id, month, share_covered, complete, gaps, quarantined
+FROM finance.completeness_by_month ORDER BY month DESC, account_id LIMIT $1
+
+-- show_refund
+-- All that is known of a refund now, as one JSON object; no row where the id is unknown.
+SELECT r.account_id, to_jsonb(r) - 'raw' - 'content_hash' AS refund,
+    to_jsonb(l) - 'account_id' - 'refund_id' AS charge_link,
+    to_jsonb(d) - 'account_id' - 'refund_id' AS destination_details,
+    to_jsonb(c) - 'account_id' - 'content_hash' AS charge,
+    r.raw,
+    EXISTS (SELECT FROM refund_sync.coverage k WHERE k.account_id = r.account_id
+        AND k.stream = 'refunds' AND k.covered @> extract(epoch FROM r.created_at)::bigint) AS covered
+FROM refund_sync.refund r
+JOIN refund_sync.charge_link l ON l.account_id = r.account_id AND l.refund_id = r.id
+LEFT JOIN refund_sync.destination_details d ON d.account_id = r.account_id AND d.refund_id = r.id
+LEFT JOIN refund_sync.charge c ON c.account_id = r.account_id AND c.id = l.charge_id
+WHERE r.id = $1
+ORDER BY r.account_id
+
+-- show_versions
+-- Every version of a refund that was ever known, oldest first.
+SELECT version, observed_at, recorded_at, source, changes
+FROM refund_sync.refund_version WHERE account_id = $1 AND refund_id = $2 ORDER BY version
+
+-- show_ledger
+-- The ledger lines of a refund.
+SELECT to_jsonb(b) - 'account_id' - 'content_hash' AS line
+FROM refund_sync.balance_transaction b WHERE b.account_id = $1 AND b.refund_id = $2
+ORDER BY b.created_at, b.id
+
+-- show_quarantine
+-- What waits in quarantine under this id.
+SELECT account_id, payload, error, created_at, seen_at, resolved_at
+FROM refund_sync.quarantine WHERE object_id = $1 ORDER BY seen_at
+
+-- show_recheck
+-- Whether, when and why a refund is to be read again.
+SELECT due_at, hinted_at, why FROM refund_sync.recheck
+WHERE account_id = $1 AND kind = 'refund' AND object_id = $2

@@ -1,0 +1,114 @@
+"""What people ask of the warehouse: status, summary, one refund. Reads only, plain values."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from service.adapters.postgres.queries import query
+from service.domain.span import Span, clipped, gaps, instant
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    import asyncpg
+
+    from service.adapters.postgres.connect import Connection
+
+
+async def accounts(connection: Connection) -> list[dict[str, Any]]:
+    """The status of each account; spans are ``[start, end)`` pairs of ISO instants."""
+    found = await connection.fetch(query("status_accounts"))
+    return [_status(row, await _last_run(connection, row["id"])) for row in found]
+
+
+async def _last_run(connection: Connection, account_id: str) -> dict[str, Any] | None:
+    row = await connection.fetchrow(query("last_run"), account_id)
+    return {name: _told(value) for name, value in row.items()} if row else None
+
+
+def _status(row: asyncpg.Record, last_run: dict[str, Any] | None) -> dict[str, Any]:
+    wanted = _wanted(row["wanted_from"], row["settled_until"])
+    known = [Span(part.lower, part.upper) for part in row["covered"] or ()]
+    covered = clipped(known, wanted) if wanted else []
+    missing = gaps(wanted, covered) if wanted else []
+    complete = covered and wanted and covered[0].start == wanted.start
+    current = covered and wanted and covered[-1].end == wanted.end
+    return {
+        "account_id": row["id"],
+        "livemode": row["livemode"],
+        "refunds": row["refunds"],
+        "wanted": _pair(wanted) if wanted else None,
+        "covered": [_pair(span) for span in covered],
+        "gaps": [_pair(span) for span in missing],
+        "complete_through": _iso(covered[0].end) if complete else None,
+        "current_from": _iso(covered[-1].start) if current else None,
+        "last_run": last_run,
+        "quarantined": row["quarantined"],
+    }
+
+
+def _wanted(start: datetime | None, end: datetime | None) -> Span | None:
+    if start is None or end is None or start >= end:
+        return None
+    return Span(int(start.timestamp()), int(end.timestamp()))
+
+
+def _iso(second: int) -> str:
+    return instant(second).isoformat()
+
+
+def _pair(span: Span) -> list[str]:
+    return [_iso(span.start), _iso(span.end)]
+
+
+def _told(value: Any) -> Any:
+    return value.isoformat() if hasattr(value, "isoformat") else value
+
+
+async def by_currency(connection: Connection) -> list[dict[str, Any]]:
+    return _rows(await connection.fetch(query("summary_by_currency")))
+
+
+async def by_month(connection: Connection, months: int) -> list[dict[str, Any]]:
+    return _rows(await connection.fetch(query("summary_by_month"), months))
+
+
+def _rows(found: Sequence[asyncpg.Record]) -> list[dict[str, Any]]:
+    return [dict(row.items()) for row in found]
+
+
+async def everything_of(connection: Connection, refund_id: str) -> list[dict[str, Any]]:
+    """All that is known under this id, one entry for each account that has it."""
+    found = await connection.fetch(query("show_refund"), refund_id)
+    known = [await _all_of(connection, row, refund_id) for row in found]
+    waiting = await connection.fetch(query("show_quarantine"), refund_id)
+    if waiting and not known:
+        return [{"account_id": waiting[0]["account_id"], "quarantine": _plain(waiting)}]
+    for entry in known:
+        entry["quarantine"] = _plain(w for w in waiting if w["account_id"] == entry["account_id"])
+    return known
+
+
+async def _all_of(connection: Connection, row: asyncpg.Record, refund_id: str) -> dict[str, Any]:
+    account_id = row["account_id"]
+    versions = await connection.fetch(query("show_versions"), account_id, refund_id)
+    ledger = await connection.fetch(query("show_ledger"), account_id, refund_id)
+    recheck = await connection.fetch(query("show_recheck"), account_id, refund_id)
+    parts = ("refund", "charge_link", "destination_details", "charge", "raw")
+    return {
+        "account_id": account_id,
+        "covered": row["covered"],
+        **{part: json.loads(row[part]) if row[part] else None for part in parts},
+        "balance_transactions": [json.loads(line["line"]) for line in ledger],
+        "recheck": _plain(recheck),
+        "versions": [
+            {**entry, "changes": json.loads(entry["changes"]) if entry["changes"] else None}
+            for entry in _plain(versions)
+        ],
+    }
+
+
+def _plain(found: Any) -> list[dict[str, Any]]:
+    return [{name: _told(value) for name, value in row.items()} for row in found]

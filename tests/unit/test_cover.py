@@ -1,0 +1,181 @@
+"""The cover job: every page is committed with its proof, whatever ends the run."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+
+from service.domain.errors import DatabaseAwayError, NotFoundError, StripeAwayError
+from service.domain.span import Span, gaps, merged
+from service.domain.walk import Ask, Key, Page
+from service.jobs.cover import SETTLED, Cover, Covering
+from service.jobs.plan import all_of, newest_part, second_look
+from service.ports import Batch, Progress, Reading, RefundSource, RefundStore, Written
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+NOW = 1_000_000
+LAG = 600
+READ_AT = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@dataclass
+class Listing:
+    """A list of refunds in memory, with reads that may fail or hang."""
+
+    keys: list[Key]
+    fail_after: int | None = None
+    hang_after: int | None = None
+    asked: list[Ask] = field(default_factory=list)
+
+    async def read(self, ask: Ask) -> Reading:
+        self.asked.append(ask)
+        await asyncio.sleep(0)
+        if self.fail_after is not None and len(self.asked) > self.fail_after:
+            raise StripeAwayError("Stripe is away")
+        if self.hang_after is not None and len(self.asked) > self.hang_after:
+            await asyncio.Event().wait()
+        keys = sorted(self.keys, key=lambda key: (-key.created, key.id))
+        if ask.after:
+            keys = keys[[key.id for key in keys].index(ask.after) + 1 :]
+        keys = [key for key in keys if (ask.lower or 0) <= key.created < (ask.upper or NOW * 2)]
+        page = Page(keys[:100], len(keys) > 100, NOW - LAG)
+        return Reading(page, READ_AT, [], [])
+
+    async def fetch(self, object_id: str) -> Sequence[Reading]:
+        raise NotFoundError(object_id)
+
+
+@dataclass
+class Memory:
+    """A store that keeps what is committed."""
+
+    ids: set[str] = field(default_factory=set)
+    spans: dict[str, list[Span]] = field(default_factory=dict)
+    settled: int | None = None
+    broken: bool = False
+
+    async def covered(self, stream: str) -> list[Span]:
+        return merged(self.spans.get(stream, []))
+
+    async def settle(self, bound: int) -> None:
+        self.settled = bound
+
+    async def write(self, batch: Batch) -> Written:
+        await asyncio.sleep(0)
+        if self.broken:
+            raise DatabaseAwayError("the database is away")
+        self.ids |= {key.id for reading in batch.readings for key in reading.page.keys}
+        for proof in batch.proofs:
+            self.spans.setdefault(proof.stream, []).append(proof.claim.span)
+        return Written(inserted=sum(len(r.page.keys) for r in batch.readings))
+
+
+def keys_every(seconds: int, count: int, *, ties: int = 1) -> list[Key]:
+    return [
+        Key(1000 + n * seconds, f"re_{n:05}_{tie:03}") for n in range(count) for tie in range(ties)
+    ]
+
+
+def cover_with(source: RefundSource, store: RefundStore, progress: Progress | None = None) -> Cover:
+    return Cover(source, store, progress or Progress(), concurrency=8, drain_s=5)
+
+
+WANTED = Span(0, NOW - LAG)
+
+
+async def test_a_span_is_read_whole_and_covered_by_many_workers() -> None:
+    source, store = Listing(keys_every(100, 5_000)), Memory()
+    await cover_with(source, store).run(Covering([WANTED]))
+    assert store.ids == {key.id for key in source.keys}
+    assert await store.covered("refunds") == [WANTED]
+    assert len(source.asked) < 60
+
+
+async def test_a_second_that_fills_pages_is_drained_before_it_is_claimed() -> None:
+    source, store = Listing(keys_every(7, 3, ties=950)), Memory()
+    await cover_with(source, store).run(Covering([WANTED]))
+    assert store.ids == {key.id for key in source.keys}
+    assert await store.covered("refunds") == [WANTED]
+
+
+async def test_what_was_read_is_committed_when_stripe_goes_away() -> None:
+    source, store = Listing(keys_every(100, 5_000), fail_after=20), Memory()
+    with pytest.raises(StripeAwayError):
+        await cover_with(source, store).run(Covering([WANTED]))
+    assert len(store.ids) > 1_000
+    missing = gaps(WANTED, await store.covered("refunds"))
+    assert missing
+    source.fail_after = None
+    await cover_with(source, store).run(Covering(missing))
+    assert await store.covered("refunds") == [WANTED]
+    assert store.ids == {key.id for key in source.keys}
+
+
+async def test_what_was_read_is_committed_when_the_run_is_cancelled() -> None:
+    source, store = Listing(keys_every(100, 5_000), hang_after=20), Memory()
+    task = asyncio.create_task(cover_with(source, store).run(Covering([WANTED])))
+    while len(source.asked) <= 20:
+        await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    covered = await store.covered("refunds")
+    inside = {key.id for key in source.keys if any(span.holds(key.created) for span in covered)}
+    assert inside
+    assert inside <= store.ids
+
+
+async def test_a_store_that_fails_ends_the_run_with_its_error() -> None:
+    source, store = Listing(keys_every(100, 5_000)), Memory(broken=True)
+    with pytest.raises(DatabaseAwayError):
+        await cover_with(source, store).run(Covering([WANTED]))
+
+
+async def test_a_pass_with_nothing_new_asks_once() -> None:
+    source, store = Listing(keys_every(100, 500)), Memory()
+    await cover_with(source, store).run(await all_of(store, WANTED))
+    source.asked.clear()
+    progress = Progress()
+    await cover_with(source, store, progress).run(await all_of(store, WANTED))
+    assert len(source.asked) == progress.requests == 1
+    assert source.asked[0].upper is None
+
+
+async def test_what_is_newer_than_the_settle_bound_is_stored_and_not_claimed() -> None:
+    fresh = Key(NOW - 5, "re_fresh")
+    source, store = Listing([fresh]), Memory()
+    await cover_with(source, store).run(await newest_part(store, WANTED))
+    assert store.ids == {"re_fresh"}
+    assert (await store.covered("refunds"))[-1].end == NOW - LAG
+
+
+async def test_covered_seconds_are_listed_again_once_they_are_a_day_old() -> None:
+    source, store = Listing(keys_every(100, 50)), Memory()
+    store.spans["refunds"] = [WANTED]
+    store.spans[SETTLED] = [Span(0, WANTED.end - 86_400 - 7_200)]
+    again = await second_look(store, WANTED)
+    assert again.spans == [Span(WANTED.end - 86_400 - 7_200, WANTED.end - 86_400)]
+    await cover_with(source, store).run(again)
+    assert (await second_look(store, WANTED)).spans == []
+
+
+async def test_a_gate_holds_back_each_read() -> None:
+    opened = asyncio.Event()
+    source, store = Listing(keys_every(100, 10)), Memory()
+    cover = Cover(source, store, Progress(), concurrency=2, drain_s=1, gate=lambda: _pass(opened))
+    task = asyncio.create_task(cover.run(Covering([WANTED])))
+    await asyncio.sleep(0.01)
+    assert not source.asked
+    opened.set()
+    await task
+    assert source.asked
+
+
+async def _pass(opened: asyncio.Event) -> None:
+    await opened.wait()
