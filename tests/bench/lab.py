@@ -1,0 +1,102 @@
+"""Runs the real commands against the simulator, as processes of their own, and measures them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.request import Request, urlopen
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+KEY = "rk_test_bench00000000000000000000"
+LIMIT_S = 900
+
+
+@dataclass(frozen=True, slots=True)
+class Simulator:
+    url: str
+
+    def stats(self) -> dict[str, Any]:
+        return dict(self._call("GET", "stats"))
+
+    def reset(self) -> None:
+        self._call("POST", "reset_stats")
+
+    def _call(self, method: str, what: str) -> Any:
+        request = Request(f"{self.url}/_sim/{what}", method=method)
+        with urlopen(request, timeout=60) as answer:
+            return json.loads(answer.read() or b"{}")
+
+
+@contextmanager
+def simulator(**options: object) -> Iterator[Simulator]:
+    """A simulator in a process of its own; options as on its command line."""
+    arguments = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
+    command = [sys.executable, "-m", "service.simulator", "--port=0", "--with-parent", *arguments]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout
+        yield Simulator(json.loads(process.stdout.readline())["url"])
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One command: its wall time, the CPU and peak memory of its process alone, what it printed."""
+
+    wall_s: float
+    cpu_s: float
+    peak_mib: float
+    told: dict[str, Any]
+
+
+def run(arguments: list[str], environ: Mapping[str, str], folder: Path) -> Measured:
+    """Runs a command to its end; one that fails ends the bench."""
+    out = folder / "stdout"
+    began = time.perf_counter()
+    with out.open("wb") as stdout, (folder / "stderr").open("wb") as stderr:
+        process = subprocess.Popen(
+            arguments, env=dict(environ), stdout=stdout, stderr=stderr, stdin=subprocess.DEVNULL
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+    wall = time.perf_counter() - began
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(
+            f"{arguments} ended with {process.returncode}:\n{(folder / 'stderr').read_text()[-2000:]}"
+        )
+    text = out.read_text()
+    told = json.loads(text) if text.startswith("{") else {}
+    return Measured(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, told)
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "service", "--no-progress", "-q", "--json", *arguments]
+
+
+def environment(sim: Simulator, dsn: str, folder: Path, **settings: object) -> dict[str, str]:
+    """Nothing of the caller's own settings."""
+    kept = {k: v for k, v in os.environ.items() if k in {"PATH", "LANG", "TMPDIR"}}
+    config = folder / "refund-sync.toml"
+    config.touch()
+    return {
+        **kept,
+        "HOME": str(folder),
+        "PYTHONPATH": str(Path.cwd()),
+        "STRIPE_API_KEY": KEY,
+        "DATABASE_URL": dsn,
+        "REFUND_SYNC_STRIPE_API_BASE": sim.url,
+        **{f"REFUND_SYNC_{name.upper()}": str(value) for name, value in settings.items()},
+    }
