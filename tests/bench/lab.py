@@ -16,7 +16,6 @@ from urllib.request import Request, urlopen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
 KEY = "rk_test_bench00000000000000000000"
 LIMIT_S = 900
