@@ -1,0 +1,162 @@
+"""Killed at any instant it loses nothing, claims nothing false, and repeats at most what was in flight."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+from service.jobs.cover import BATCH_ROWS, QUEUE_PAGES, WRITERS
+from tests.acceptance.stage import SINCE, UNTIL, Stage, simulated_stripe
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SPAN = ("backfill", "--from", SINCE, "--to", UNTIL)
+KILLS = 20
+INSIDE_A_TRANSACTION = 5
+CONCURRENCY = 6
+REFUNDS = 40_000
+
+
+async def test_killed_twenty_times_it_ends_equal_and_repeats_only_what_was_in_flight(
+    tmp_path: Path,
+) -> None:
+    chance = random.Random(20)
+    with simulated_stripe(refunds=REFUNDS, latency_ms=20) as stripe:
+        stage = Stage(stripe, tmp_path, settings={"concurrency": CONCURRENCY, "endpoint_rate": 60})
+        stage.run("status")
+        inside = 0
+        for _ in range(KILLS):
+            process = stage.start(*SPAN)
+            await _until_it_writes(stage, process)
+            await asyncio.sleep(chance.uniform(0, 0.5))
+            if inside < INSIDE_A_TRANSACTION and await _stopped_inside_a_transaction(
+                stage, process
+            ):
+                inside += 1
+            process.kill()
+            process.communicate()
+        assert inside >= INSIDE_A_TRANSACTION
+        async with stage.connection() as connection:
+            so_far = await connection.fetchval("SELECT count(*) FROM refund_sync.refund")
+        assert 0 < so_far < REFUNDS, "the kills came too early or too late to show anything"
+        stage.run(*SPAN)
+        await _assert_equal(stage)
+        in_flight = CONCURRENCY + QUEUE_PAGES + WRITERS * BATCH_ROWS // 100
+        pages = stripe.stats()["requests"]["GET /v1/refunds"]
+        assert pages <= REFUNDS / 100 * 1.15 + KILLS * in_flight
+
+
+async def _until_it_writes(stage: Stage, process: subprocess.Popen[str]) -> None:
+    """Until the process has begun to commit, or a few seconds have passed."""
+    for _ in range(400):
+        if process.poll() is not None:
+            raise AssertionError(f"ended by itself: {process.communicate()}")
+        try:
+            async with stage.connection() as connection:
+                if await connection.fetchval(
+                    "SELECT inserted > 0 OR exists(SELECT FROM refund_sync.coverage_claim k WHERE k.run_id = r.id)"
+                    " FROM refund_sync.run r ORDER BY started_at DESC LIMIT 1"
+                ):
+                    return
+        except (OSError, StopIteration, asyncpg.PostgresError, asyncpg.InterfaceError):
+            pass
+        await asyncio.sleep(0.02)
+
+
+async def _stopped_inside_a_transaction(stage: Stage, process: subprocess.Popen[str]) -> bool:
+    """Stops the process again and again until its session is seen idle in a transaction it holds open."""
+    async with stage.connection() as connection:
+        for _ in range(200):
+            os.kill(process.pid, signal.SIGSTOP)
+            await asyncio.sleep(0.01)
+            writing = await connection.fetchval(
+                "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'refund-sync%'"
+                " AND state = 'idle in transaction' AND backend_xid IS NOT NULL"
+            )
+            if writing:
+                return True
+            os.kill(process.pid, signal.SIGCONT)
+            await asyncio.sleep(0.005)
+    return False
+
+
+async def _assert_equal(stage: Stage) -> None:
+    """The embedded server ends with the last command: psql's own session keeps it for the look."""
+    holder = stage.start("psql", "--", "-c", "select pg_sleep(30)")
+    try:
+        for _ in range(200):
+            try:
+                async with stage.connection():
+                    break
+            except (OSError, StopIteration, asyncpg.PostgresError):
+                await asyncio.sleep(0.05)
+        await stage.assert_equal_to_stripe()
+    finally:
+        holder.send_signal(signal.SIGTERM)
+        holder.communicate(timeout=30)
+
+
+async def test_a_signal_commits_what_is_proven_and_says_what_remains(
+    database: str, tmp_path: Path
+) -> None:
+    with simulated_stripe(refunds=20_000, latency_ms=20) as stripe:
+        stage = Stage(stripe, tmp_path, database, {"concurrency": 4, "endpoint_rate": 40})
+        for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
+            process = stage.start(*SPAN)
+            await _until_it_writes(stage, process)
+            process.send_signal(number)
+            _, err = process.communicate(timeout=60)
+            assert process.returncode == code, err
+            assert "remain" in err
+        async with stage.connection() as connection:
+            outcomes = await connection.fetch("SELECT outcome FROM refund_sync.run")
+            assert [row[0] for row in outcomes] == ["stopped", "stopped"]
+        stage.run(*SPAN)
+        await stage.assert_equal_to_stripe()
+
+
+async def test_postgres_stopped_at_once_and_started_again_is_waited_for(
+    own_server, tmp_path: Path
+) -> None:
+    with simulated_stripe(refunds=20_000, latency_ms=20) as stripe:
+        stage = Stage(stripe, tmp_path, own_server.dsn, {"concurrency": 4, "endpoint_rate": 60})
+        stage.run("migrate")
+        process = stage.start(*SPAN)
+        await _until_it_writes(stage, process)
+        own_server.stop_immediately()
+        time.sleep(2)
+        own_server.start()
+        _, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err
+        await stage.assert_equal_to_stripe()
+
+
+async def test_a_full_disk_is_said_clearly_and_continued_from(
+    own_server, small_disk: Path, tmp_path: Path
+) -> None:
+    with simulated_stripe(refunds=20_000) as stripe:
+        stage = Stage(stripe, tmp_path, own_server.dsn)
+        stage.run("migrate")
+        async with stage.connection() as connection:
+            await connection.execute(f"CREATE TABLESPACE small LOCATION '{small_disk}'")
+            for table in ("refund", "refund_version"):
+                await connection.execute(f"ALTER TABLE refund_sync.{table} SET TABLESPACE small")
+        ran = stage.run(*SPAN, expect=5)
+        assert "disk" in ran.err
+        async with stage.connection() as connection:
+            for table in ("refund", "refund_version"):
+                await connection.execute(
+                    f"ALTER TABLE refund_sync.{table} SET TABLESPACE pg_default"
+                )
+        stage.run(*SPAN)
+        await stage.assert_equal_to_stripe()
+        shutil.rmtree(small_disk, ignore_errors=True)
