@@ -1,0 +1,146 @@
+"""What Stripe's refusals become: one class for each thing that a caller can do about it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from service.adapters.stripe.mask import masked_text, without_keys
+from service.domain.errors import (
+    AccessError,
+    NotFoundError,
+    ProtocolError,
+    RefundSyncError,
+    RefusedError,
+    StripeAwayError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LONGEST_MESSAGE = 1000
+PERMISSIONS = {
+    "rak_charge_read": "Charges and Refunds: Read",
+    "rak_charge_write": "Charges and Refunds: Write",
+    "rak_balance_transaction_source_read": "Balance Transaction Sources: Read",
+    "rak_balance_transaction_read": "Balance Transactions: Read",
+    "rak_balance_read": "Balance: Read",
+    "rak_event_read": "Events: Read",
+    "rak_payout_read": "Payouts: Read",
+    "rak_payment_intent_read": "PaymentIntents: Read",
+}
+"""Permissions of a restricted key by the name that a 403 tells, as the Dashboard calls them."""
+
+_PERMISSION = re.compile(r"\brak_\w+")
+_ACCOUNT = re.compile(r"\bacct_\w+")
+
+
+class StripeAccessError(AccessError):
+    """The key is refused; *permission* and *account_id* are those that Stripe's text names."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str,
+        status: int,
+        permission: str | None,
+        account_id: str | None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+        self.permission = permission
+        self.account_id = account_id
+
+
+class StripeRefusedError(RefusedError):
+    """Stripe understood and refused; *param* is the parameter that it objects to."""
+
+    def __init__(self, message: str, *, param: str | None) -> None:
+        super().__init__(message)
+        self.param = param
+
+
+class StripeGivenUpError(StripeAwayError):
+    """Retries ended; *overburdened* says that a smaller request may succeed."""
+
+    def __init__(self, message: str, *, hint: str, overburdened: bool) -> None:
+        super().__init__(message, hint=hint)
+        self.overburdened = overburdened
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What an error body says, keys and personal data masked."""
+
+    message: str
+    code: str | None = None
+    param: str | None = None
+
+
+class _Error(msgspec.Struct):
+    message: str | None = None
+    code: str | None = None
+    param: str | None = None
+
+
+class _Envelope(msgspec.Struct):
+    error: _Error | str
+
+
+def told(status: int, body: bytes, mask: Callable[[str], str]) -> Told:
+    """The error in *body*; where it holds none, the status alone."""
+    try:
+        error = msgspec.json.decode(body, type=_Envelope).error
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return Told(f"HTTP {status}")
+    if isinstance(error, str):
+        return Told(mask(error))
+    param = error.param and mask(error.param)
+    return Told(mask(error.message or f"HTTP {status}"), error.code, param)
+
+
+def error_of(status: int, said: Told) -> RefundSyncError:
+    """What an answer that is not worth repeating means for the caller."""
+    if status in {401, 403}:
+        return _access_error(status, said)
+    if 300 <= status < 400:
+        return ProtocolError(
+            f"Stripe answered with a redirect (HTTP {status}), which is never followed",
+            hint="Check REFUND_SYNC_STRIPE_API_BASE, and any proxy on the way.",
+        )
+    if said.code == "resource_missing" or said.message.startswith("No such "):
+        return NotFoundError(said.message)
+    return StripeRefusedError(said.message, param=said.param)
+
+
+def _access_error(status: int, said: Told) -> StripeAccessError:
+    permission = _PERMISSION.search(said.message)
+    account = _ACCOUNT.search(said.message)
+    name = permission.group() if permission else None
+    if name:
+        hint = f"Give the key the permission {PERMISSIONS.get(name, name)!r} in Stripe's Dashboard."
+    elif status == 401:
+        hint = "Check STRIPE_API_KEY: it is wrong, expired or revoked."
+    else:
+        hint = "Check the permissions and the allowed addresses of the key in Stripe's Dashboard."
+    return StripeAccessError(
+        said.message,
+        hint=hint,
+        status=status,
+        permission=name,
+        account_id=account.group() if account else None,
+    )
+
+
+class Redactor:
+    """Takes the key, its forms and personal data out of any text that leaves the client."""
+
+    def __init__(self, key: str) -> None:
+        self._key = re.compile(re.escape(key))
+
+    def __call__(self, text: str) -> str:
+        return masked_text(without_keys(self._key.sub("[key]", text)))[:LONGEST_MESSAGE]

@@ -1,0 +1,78 @@
+"""Which account the key belongs to: asked, told, or set; and that the warehouse is that account's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from service.adapters.stripe.errors import StripeAccessError
+from service.domain.errors import NotFoundError, SettingError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from service.adapters.stripe.client import StripeClient
+
+SETTING = "REFUND_SYNC_ACCOUNT_ID"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """An account in one mode; *confirmed* says that Stripe itself named the account."""
+
+    account_id: str
+    livemode: bool
+    confirmed: bool
+
+
+async def who_are_we(
+    client: StripeClient,
+    *,
+    account_id_setting: str | None,
+    livemode: bool,
+    newest_stored: Callable[[str], Awaitable[str | None]],
+) -> Identity:
+    """The account of the key; writes nothing. The setting only names it and is never sent.
+
+    Where Stripe does not name the account, the newest refund stored for the one that is set
+    (*newest_stored* takes the account's id) must be known to this key. Raises SettingError.
+    """
+    told = await _told(client)
+    if told is None and account_id_setting is None:
+        raise SettingError(
+            "the key may not ask which account it belongs to, and no setting names it",
+            hint=f"Set {SETTING} to the id of the key's own account (acct_…).",
+        )
+    if told is None:
+        account_id = account_id_setting or ""
+        await _check_newest(client, account_id, await newest_stored(account_id))
+        return Identity(account_id, livemode, confirmed=False)
+    if account_id_setting not in {None, told}:
+        raise SettingError(
+            f"the key belongs to {told}, and {SETTING} says {account_id_setting}",
+            hint=f"Use the key of that account, or correct or remove {SETTING}.",
+        )
+    return Identity(told, livemode, confirmed=True)
+
+
+async def _told(client: StripeClient) -> str | None:
+    """The account by Stripe's own word: its answer, else the text with which it refuses one."""
+    try:
+        return (await client.account()).value.id
+    except StripeAccessError as error:
+        if error.status == 401:
+            raise
+        return error.account_id
+
+
+async def _check_newest(client: StripeClient, account_id: str, refund_id: str | None) -> None:
+    if refund_id is None:
+        return
+    try:
+        await client.refund(refund_id)
+    except NotFoundError:
+        raise SettingError(
+            f"Stripe does not know {refund_id}, the newest refund stored for {account_id}:"
+            " this key is of another account or mode",
+            hint="Use the key of that account, or another database for this one.",
+        ) from None

@@ -1,0 +1,109 @@
+"""From one answer of the list to a reading: what stands where, and what could not be decoded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from service.adapters.stripe.decode import FAILURES, id_and_created
+from service.domain.refund import Observation, Undecodable
+from service.domain.walk import Key, Page
+from service.ports import Reading
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from msgspec import Raw
+
+    from service.adapters.stripe.decode import Decoder
+    from service.adapters.stripe.shapes import Listing
+    from service.adapters.stripe.transport import Answer
+
+TIME_BEGINS = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One read of the list: a span of created time, or the refunds of a charge or payment intent."""
+
+    lower: int | None = None
+    upper: int | None = None
+    after: str | None = None
+    charge: str | None = None
+    payment_intent: str | None = None
+
+    @property
+    def created(self) -> dict[str, int] | None:
+        bounds = {"gte": self.lower, "lt": self.upper}
+        return {name: second for name, second in bounds.items() if second is not None} or None
+
+
+@dataclass(frozen=True, slots=True)
+class Odd:
+    """An object that is no refund we know how to read."""
+
+    body: bytes | Raw
+    id: str | None
+    created: int | None
+    error: str
+
+
+def reading_of(answer: Answer[Listing], query: Query, decoder: Decoder, lag_s: int) -> Reading:
+    """The page as listed, hydrated as far as the answer goes.
+
+    Objects at the end of a page that goes on, of which no second is known, are left to the next read,
+    which lists them again: then their neighbours tell more.
+    """
+    at = answer.observed_at
+    found = [_found(raw, decoder, answer) for raw in answer.value.data]
+    keys = [key for key in map(_key_of, found) if key]
+    if answer.value.has_more and keys:
+        while isinstance(last := found[-1], Odd) and last.created is None:
+            found.pop()
+    latest = int(at.timestamp()) if query.upper is None else query.upper - 1
+    return Reading(
+        page=Page(keys, answer.value.has_more, answer.settle_bound(lag_s)),
+        observed_at=at,
+        observations=[item for item in found if isinstance(item, Observation)],
+        undecodable=undecodable_of(found, query.lower or TIME_BEGINS, latest, decoder),
+        requests=answer.attempts,
+    )
+
+
+def undecodable_of(
+    found: Sequence[Observation | Odd], earliest: int, latest: int, decoder: Decoder
+) -> list[Undecodable]:
+    """The odd ones of a page, newest first, each placed between its neighbours."""
+    result = []
+    for index, item in enumerate(found):
+        if isinstance(item, Odd):
+            newer = next(filter(None, map(_second_of, reversed(found[:index]))), latest)
+            older = next(filter(None, map(_second_of, found[index + 1 :])), earliest)
+            start, end = (older, newer) if item.created is None else (item.created, item.created)
+            payload = decoder.payload(item.body)
+            result.append(Undecodable(item.id, min(start, end), end, payload, item.error))
+    return result
+
+
+def odd_of(body: bytes | Raw, error: Exception) -> Odd:
+    return Odd(body, *id_and_created(body), str(error))
+
+
+def _found(raw: Raw, decoder: Decoder, answer: Answer[Listing]) -> Observation | Odd:
+    at = answer.observed_at
+    try:
+        return decoder.observe(raw, observed_at=at, listed_at=at)
+    except FAILURES as error:
+        return odd_of(raw, error)
+
+
+def _key_of(item: Observation | Odd) -> Key | None:
+    if isinstance(item, Observation):
+        return Key(item.refund.created, item.refund.id)
+    if item.id is None or item.created is None:
+        return None
+    return Key(item.created, item.id, kept=False)
+
+
+def _second_of(item: Observation | Odd) -> int | None:
+    return item.refund.created if isinstance(item, Observation) else item.created

@@ -1,0 +1,88 @@
+"""Stripe's objects as JSON text: canonical, without expansions, personal data masked."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from hashlib import blake2b
+from typing import Any, Literal
+
+import msgspec
+
+from service.adapters.stripe.mask import is_suspect, masked_json
+
+MetadataPolicy = Literal["keep", "drop"] | frozenset[str]
+"""Which metadata is kept: all, none, or the members named."""
+
+EXPANDABLE = (
+    "balance_transaction", "charge", "customer", "failure_balance_transaction", "payment_intent",
+    "payment_method", "source_transfer_reversal", "transfer_reversal",
+)  # fmt: skip
+"""Members of a refund that hold an id, or the object itself where it was expanded."""
+
+_ESCAPES = re.compile(
+    rb"\\\\"
+    rb"|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+    rb"|(?P<unsound>\\u[dD][89a-fA-F][0-9a-fA-F]{2}|\\u0000)"
+)
+_decode = msgspec.json.Decoder(float_hook=Decimal).decode
+_encode = msgspec.json.Encoder(order="sorted", decimal_format="number").encode
+
+
+def sound_json(body: bytes) -> bytes:
+    """*body* with NUL, lone surrogates and bytes that are no UTF-8 as U+FFFD: what Postgres can hold."""
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        body = body.decode(errors="replace").encode()
+    return _ESCAPES.sub(_sound_escape, body) if b"\\" in body else body
+
+
+def json_text(value: Any) -> str:
+    return _encode(value).decode()
+
+
+def free_text(value: Any) -> str:
+    """Canonical text of what people wrote, masked; a look at the whole spares most the closer one."""
+    text = json_text(value)
+    return json_text(masked_json(value, free=True)) if is_suspect(text) else text
+
+
+def refund_text(body: bytes, metadata: MetadataPolicy) -> str:
+    """The refund as Stripe renders it without expansions, unknown members kept, masked.
+
+    The same bytes however the refund was read.
+    """
+    members = _decode(body)
+    for name in EXPANDABLE:
+        if isinstance(member := members.get(name), dict):
+            members[name] = member.get("id")
+    if "metadata" in members:
+        members["metadata"] = kept_metadata(members["metadata"], metadata)
+    return json_text(masked_json(members))
+
+
+def payload_text(body: bytes, metadata: MetadataPolicy) -> str:
+    """An object of any shape as received, masked."""
+    value = _decode(body)
+    if isinstance(value, dict) and "metadata" in value:
+        value["metadata"] = kept_metadata(value["metadata"], metadata)
+    return json_text(masked_json(value))
+
+
+def kept_metadata(metadata: Any, policy: MetadataPolicy) -> Any:
+    """What the policy leaves of metadata; None where nothing is to be known of it."""
+    if policy == "keep" or metadata is None:
+        return metadata
+    if policy == "drop" or not isinstance(metadata, dict):
+        return None
+    return {name: value for name, value in metadata.items() if name in policy}
+
+
+def digest(value: Any) -> bytes:
+    """16 bytes that tell values apart."""
+    return blake2b(msgspec.msgpack.encode(value), digest_size=16).digest()
+
+
+def _sound_escape(match: re.Match[bytes]) -> bytes:
+    return b"\\ufffd" if match["unsound"] else match.group()
