@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 REFUNDS = "refunds"
 
 
-def range_of(span: Span) -> Range:
+def range_of(span: Span) -> Range[int]:
     return Range(span.start, span.end)
 
 

@@ -55,7 +55,7 @@ def time_of(second: int) -> datetime:
 
 def refund_values(refund: Refund) -> tuple[Any, ...]:
     """The refund's own columns, times as instants."""
-    values = list(refund)
+    values: list[Any] = list(refund)
     values[1] = time_of(refund.created)
     if refund.next_action_expires is not None:
         values[14] = time_of(refund.next_action_expires)

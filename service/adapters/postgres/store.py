@@ -10,7 +10,7 @@ import asyncpg
 import stamina
 import structlog
 
-from service.adapters.postgres.connect import translate
+from service.adapters.postgres.faults import translate
 from service.adapters.postgres.queries import query
 from service.adapters.postgres.rows import time_of
 from service.adapters.postgres.writer import write_batch
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from uuid import UUID
 
-    from service.adapters.postgres.connect import Connection
+    from service.adapters.postgres.connect import Connection, Pool
     from service.ports import Batch, Written
 
 log = structlog.get_logger(__name__)
@@ -57,10 +57,18 @@ class DatabaseClock:
 class Database:
     """A pool whose failures are told apart: what may work later is tried again, within a deadline."""
 
-    def __init__(self, pool: asyncpg.Pool, *, deadline_s: float) -> None:
+    def __init__(self, pool: Pool, *, deadline_s: float) -> None:
         self.pool = pool
         self.clock = DatabaseClock()
         self._deadline_s = deadline_s
+
+    async def now(self) -> datetime:
+        """The database's clock, asked for."""
+
+        async def read(_: Connection) -> datetime:
+            return self.clock.now()
+
+        return await self.patiently(read)
 
     async def patiently(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         """The result of *work*, done whole in one transaction, as often as it takes to be done once.

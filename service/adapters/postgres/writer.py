@@ -122,7 +122,7 @@ async def _change(
             if row["observed_at"] - seen.observed_at < READS_OVERLAP:
                 todo.rechecks[seen.refund.id] = "overlapping reads differ"
             continue
-        changes = rows.changes_between(row, seen)
+        changes = rows.changes_between(dict(row.items()), seen)
         if not changes:
             written.unchanged += 1
             todo.touched.append(seen)

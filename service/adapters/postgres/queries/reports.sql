@@ -61,3 +61,11 @@ FROM refund_sync.quarantine WHERE object_id = $1 ORDER BY seen_at
 -- Whether, when and why a refund is to be read again.
 SELECT due_at, hinted_at, why FROM refund_sync.recheck
 WHERE account_id = $1 AND kind = 'refund' AND object_id = $2
+
+-- database_role
+-- Who we are there, and whether that is more than needed.
+SELECT current_user::text, rolsuper FROM pg_roles WHERE rolname = current_user
+
+-- currencies_stored
+-- Every currency that a stored refund is in.
+SELECT DISTINCT currency FROM refund_sync.refund ORDER BY currency

