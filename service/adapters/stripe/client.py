@@ -14,7 +14,7 @@ from service.domain.errors import ProtocolError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from service.adapters.stripe.transport import Answer
+    from service.adapters.stripe.answers import Answer
 
 LARGEST_PAGE = 100
 

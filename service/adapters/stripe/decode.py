@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from functools import partial
+from functools import lru_cache, partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from service.adapters.stripe import shapes
-from service.adapters.stripe.mask import masked_json, masked_text
+from service.adapters.stripe.mask import is_suspect, masked_json, masked_text
 from service.adapters.stripe.render import (
     MetadataPolicy,
     digest,
-    free_text,
     json_text,
     kept_metadata,
+    masked_text_of,
     payload_text,
     refund_text,
 )
@@ -38,6 +38,8 @@ FORM_VERSION = 1
 FORM_BYTES = 4
 FAILURES = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What an object that has not the shape of a refund makes of a decoder."""
+
+_WORDS = ("reference", "reference_status", "reference_type", "network_decline_code", "type")
 
 T = TypeVar("T")
 Json = bytes | msgspec.Raw
@@ -103,16 +105,16 @@ class Decoder:
             shape.created,
             shape.amount,
             shape.currency,
-            _masked(shape.status),
-            _masked(shape.reason),
-            _masked(shape.failure_reason),
-            _masked(shape.pending_reason),
+            _word(shape.status),
+            _word(shape.reason),
+            _word(shape.failure_reason),
+            _word(shape.pending_reason),
             shape.receipt_number,
-            _masked(shape.description),
+            masked_text(shape.description) if shape.description else shape.description,
             self._metadata_text(shape.metadata),
             presentment.presentment_amount if presentment else None,
             presentment.presentment_currency if presentment else None,
-            _masked(action.type) if action else None,
+            _word(action.type) if action else None,
             display.expires_at if display else None,
             id_of(shape.customer),
             id_of(shape.payment_method),
@@ -120,7 +122,7 @@ class Decoder:
 
     def _metadata_text(self, metadata: dict[str, Any] | None) -> str | None:
         kept = kept_metadata(metadata, self._metadata)
-        return None if kept is None else free_text(kept)
+        return None if kept is None else masked_text_of(kept, free=True)
 
 
 def id_and_created(body: Json) -> tuple[str | None, int | None]:
@@ -142,10 +144,11 @@ def decode_line(body: Json, refund_id: str) -> tuple[BalanceTransaction, bytes]:
 
 def is_hydrated(link: ChargeLink, charge: Hashed, ledger: Lines) -> bool:
     """Whether all that the refund points to is known."""
-    known = {line.id for line, _ in ledger}
-    wanted = (link.balance_transaction_id, link.failure_balance_transaction_id)
-    return (link.charge_id is None or charge is not None) and all(
-        line_id is None or line_id in known for line_id in wanted
+    known = [None, *[line.id for line, _ in ledger]]
+    return (
+        (link.charge_id is None or charge is not None)
+        and link.balance_transaction_id in known
+        and link.failure_balance_transaction_id in known
     )
 
 
@@ -230,7 +233,9 @@ def _tried(decode: Callable[[Json], T], body: Json) -> T | None:
         return None
 
 
-def _masked(text: str | None) -> str | None:
+@lru_cache(maxsize=1024)
+def _word(text: str | None) -> str | None:
+    """One of Stripe's own words, which are few and come again and again; masked, should it be none."""
     return masked_text(text) if text else text
 
 
@@ -242,18 +247,16 @@ def destination_of(shape: shapes.RefundCore) -> Destination | None:
     if not isinstance(kind, str):
         raise msgspec.ValidationError("Expected `str` - at `$.destination_details.type`")
     named = details.get(kind)
-    hashed = masked_json(named) if isinstance(named, dict) else {}
-
-    def word(name: str) -> str | None:
-        value = hashed.get(name)
-        return value if isinstance(value, str) else None
-
+    hashed = named if isinstance(named, dict) else {}
+    text = json_text(hashed)
+    if is_suspect(text):
+        hashed = masked_json(hashed)
+        text = json_text(hashed)
+    reference, status, kind_of_reference, decline_code, card_type = (
+        word if isinstance(word, str) else None for word in map(hashed.get, _WORDS)
+    )
+    if kind != "card":
+        card_type = None
     return Destination(
-        masked_text(kind),
-        word("reference"),
-        word("reference_status"),
-        word("reference_type"),
-        word("type") if kind == "card" else None,
-        word("network_decline_code"),
-        json_text(hashed),
+        masked_text(kind), reference, status, kind_of_reference, card_type, decline_code, text
     )

@@ -16,10 +16,10 @@ from service.domain.errors import NotFoundError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
+    from service.adapters.stripe.answers import Answer
     from service.adapters.stripe.client import StripeClient
     from service.adapters.stripe.decode import Decoder
     from service.adapters.stripe.shapes import AnyObject
-    from service.adapters.stripe.transport import Answer
     from service.domain.refund import BalanceTransaction, Charge, Observation
     from service.ports import Reading
 

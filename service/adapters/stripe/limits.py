@@ -45,8 +45,8 @@ class State(Protocol):
 class Pace:
     """GCRA with a burst of one: slots at least ``1 / rate`` apart, whenever they are used.
 
-    *next_at*, the first free slot, is all the state it has beside the rate. Who waited is given a
-    slot that does not move by waking late.
+    The first free slot is all the state it has beside the rate. Who waited is given a slot that does
+    not move by waking late.
     """
 
     def __init__(self, rate: float) -> None:
@@ -54,7 +54,8 @@ class Pace:
         self._rate = rate
         self._lowered_at = -inf
         self._interval = 1 / rate
-        self.next_at = -inf
+        self._next_at = -inf
+        self._paused_until = -inf
 
     def rate(self, now: float) -> float:
         """What was configured, less what 429s took and time has not given back yet."""
@@ -64,18 +65,18 @@ class Pace:
         return self._rate
 
     def ready_at(self, now: float) -> float:  # noqa: ARG002 - other limits need it
-        return self.next_at
+        return max(self._next_at, self._paused_until)
 
     def take(self, now: float, arrived: float) -> None:
-        slot = max(self.next_at, arrived, now - MAX_LATE_S)
+        slot = max(self._next_at, self._paused_until, arrived, now - MAX_LATE_S)
         self._interval = 1 / self.rate(now)
-        self.next_at = slot + self._interval
+        self._next_at = slot + self._interval
 
     def give_back(self) -> None:
-        self.next_at -= self._interval
+        self._next_at -= self._interval
 
     def pause(self, until: float) -> None:
-        self.next_at = max(self.next_at, until)
+        self._paused_until = max(self._paused_until, until)
 
     def lower(self, now: float) -> None:
         if now - self._lowered_at >= CALM_S:
@@ -170,10 +171,7 @@ class Gate:
 
 
 class Limits:
-    """The limits of one account: a pace per endpoint, one over all, and how many requests at once.
-
-    *waited_s* is the time that was spent waiting for permits, summed over all who waited.
-    """
+    """The limits of one account: a pace per endpoint, one over all, and how many requests at once."""
 
     def __init__(
         self,
@@ -190,12 +188,10 @@ class Limits:
         self._width = Width(concurrency)
         self._lanes = Gate(self._width, clock)
         self._endpoints: dict[str, tuple[Pace, Gate]] = {}
-        self.waited_s = 0.0
 
     @asynccontextmanager
     async def permit(self, endpoint: str) -> AsyncIterator[None]:
         """For one attempt: held while it lasts."""
-        asked = self._clock()
         pace, gate = self._endpoint(endpoint)
         await self._lanes.enter()
         try:
@@ -206,7 +202,6 @@ class Limits:
                 pace.give_back()
                 gate.wake()
                 raise
-            self.waited_s += self._clock() - asked
             yield
         finally:
             self._lanes.leave()

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
     from msgspec import Raw
 
+    from service.adapters.stripe.answers import Answer
     from service.adapters.stripe.decode import Decoder
     from service.adapters.stripe.shapes import Listing
-    from service.adapters.stripe.transport import Answer
 
 TIME_BEGINS = 0
 

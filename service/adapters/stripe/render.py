@@ -26,6 +26,7 @@ _ESCAPES = re.compile(
     rb"|(?P<unsound>\\u[dD][89a-fA-F][0-9a-fA-F]{2}|\\u0000)"
 )
 _decode = msgspec.json.Decoder(float_hook=Decimal).decode
+_pack = msgspec.msgpack.Encoder().encode
 _encode = msgspec.json.Encoder(order="sorted", decimal_format="number").encode
 
 
@@ -39,13 +40,14 @@ def sound_json(body: bytes) -> bytes:
 
 
 def json_text(value: Any) -> str:
+    """Canonical text: members in order of name, numbers as they were sent."""
     return _encode(value).decode()
 
 
-def free_text(value: Any) -> str:
-    """Canonical text of what people wrote, masked; a look at the whole spares most the closer one."""
+def masked_text_of(value: Any, *, free: bool = False) -> str:
+    """Canonical text of a JSON value, masked; *free* where people wrote it."""
     text = json_text(value)
-    return json_text(masked_json(value, free=True)) if is_suspect(text) else text
+    return json_text(masked_json(value, free=free)) if is_suspect(text, free=free) else text
 
 
 def refund_text(body: bytes, metadata: MetadataPolicy) -> str:
@@ -59,7 +61,7 @@ def refund_text(body: bytes, metadata: MetadataPolicy) -> str:
             members[name] = member.get("id")
     if "metadata" in members:
         members["metadata"] = kept_metadata(members["metadata"], metadata)
-    return json_text(masked_json(members))
+    return masked_text_of(members)
 
 
 def payload_text(body: bytes, metadata: MetadataPolicy) -> str:
@@ -67,7 +69,7 @@ def payload_text(body: bytes, metadata: MetadataPolicy) -> str:
     value = _decode(body)
     if isinstance(value, dict) and "metadata" in value:
         value["metadata"] = kept_metadata(value["metadata"], metadata)
-    return json_text(masked_json(value))
+    return masked_text_of(value)
 
 
 def kept_metadata(metadata: Any, policy: MetadataPolicy) -> Any:
@@ -81,7 +83,7 @@ def kept_metadata(metadata: Any, policy: MetadataPolicy) -> Any:
 
 def digest(value: Any) -> bytes:
     """16 bytes that tell values apart."""
-    return blake2b(msgspec.msgpack.encode(value), digest_size=16).digest()
+    return blake2b(_pack(value), digest_size=16).digest()
 
 
 def _sound_escape(match: re.Match[bytes]) -> bytes:

@@ -13,14 +13,20 @@ Failure = Literal["timeout", "connection", "broken", "tls"]
 
 LONGEST_WAIT_S = 60.0
 LEAST_WAIT_S = 0.5
+REFILL_S = 1.0
+"""Stripe's rates are per second: a 429 that asks for no longer wait holds others back no longer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Ask again after so long, having lowered what the answer blames."""
+    """Ask again after so long, having lowered what the answer blames.
+
+    *pause_s* is how long everybody who is subject to the same rate should hold back.
+    """
 
     after_s: float
     lower: Literal["rate", "concurrency"] | None = None
+    pause_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +51,9 @@ def decide(
     if failure is not None:
         return Stop() if failure == "tls" else Retry(_backoff(attempt, chance))
     if status == 429:
-        return Retry(_limited_wait(attempt, chance, headers), _blamed(headers))
+        after_s = _limited_wait(attempt, chance)
+        asked_s = _asked_wait(headers)
+        return Retry(max(after_s, asked_s), _blamed(headers), max(min(after_s, REFILL_S), asked_s))
     word = headers.get("Stripe-Should-Retry", "").lower()
     wanted = status is not None and (status == 409 or status >= 500)
     if word == "true" or (wanted and word != "false"):
@@ -57,9 +65,8 @@ def _backoff(attempt: int, chance: float) -> float:
     return max(LEAST_WAIT_S, min(0.5 * 2.0 ** min(attempt - 1, 10), 5.0) * (0.5 + chance / 2))
 
 
-def _limited_wait(attempt: int, chance: float, headers: Mapping[str, str]) -> float:
-    own = min(2.0 ** min(attempt - 1, 10), LONGEST_WAIT_S) * (0.5 + chance / 2)
-    return max(own, _asked_wait(headers))
+def _limited_wait(attempt: int, chance: float) -> float:
+    return min(2.0 ** min(attempt - 1, 10), LONGEST_WAIT_S) * (0.5 + chance / 2)
 
 
 def _asked_wait(headers: Mapping[str, str]) -> float:

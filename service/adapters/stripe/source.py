@@ -19,10 +19,10 @@ from service.ports import Reading
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from service.adapters.stripe.answers import Answer
     from service.adapters.stripe.client import StripeClient
     from service.adapters.stripe.decode import Decoder
     from service.adapters.stripe.shapes import Listing
-    from service.adapters.stripe.transport import Answer
     from service.domain.walk import Ask
 
 Hydrate = Literal["expand", "retrieve", "parts"]

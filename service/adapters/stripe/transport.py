@@ -2,113 +2,47 @@
 
 No exception of the HTTP library leaves this module, not even as a cause: some of them carry the
 headers that were sent, and the key with them.
+
+The loop of attempts is written out: the decision is pure, what ends it is one deadline for all of a
+call, and an answer that asks for patience is no exception that a retry library could be shown.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from dataclasses import dataclass, field
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from importlib.metadata import version
-from math import floor
 from random import random
 from time import monotonic
-from typing import TYPE_CHECKING, Generic, NoReturn, Self, TypeVar
-from urllib.parse import quote, urlencode
+from typing import TYPE_CHECKING, NoReturn, Self, TypeVar
 
 import aiohttp
 import msgspec
 import structlog
-from yarl import URL
 
+from service.adapters.stripe.answers import REASON, Answer, Attempt, Counters, date_of
+from service.adapters.stripe.endpoints import LIVE_BASE, STRIPE_VERSION, url_of
 from service.adapters.stripe.errors import Redactor, StripeGivenUpError, error_of, told
 from service.adapters.stripe.render import sound_json
 from service.adapters.stripe.retry import Failure, Retry, Stop, decide
-from service.domain.errors import NotFoundError, ProtocolError, SettingError
+from service.domain.errors import ProtocolError, SettingError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
+    from yarl import URL
+
     from service.adapters.stripe.limits import Limits
 
 T = TypeVar("T")
 
-STRIPE_VERSION = "2026-10-28.endive"
-LIVE_BASE = "https://api.stripe.com"
 CONNECT_S = 10.0
 TOTAL_S = 80.0
 LARGEST_BODY = 64 * 1024 * 1024
-LONGEST_PAUSE_S = 1.0
-"""So long a rate 429 without ``Retry-After`` holds back everybody at most: the bucket refills each second."""
-
-ENDPOINTS = frozenset(
-    {
-        "GET /v1/account",
-        "GET /v1/balance_transactions",
-        "GET /v1/balance_transactions/:id",
-        "GET /v1/charges/:id",
-        "GET /v1/refunds",
-        "GET /v1/refunds/:id",
-        "POST /v1/refunds/:id/cancel",
-    }
-)
-"""All that is ever asked of Stripe."""
+SHORTEST_S = 1.0
+"""Even the last attempt before the deadline is given so much time."""
 
 log = structlog.get_logger()
-
-
-@dataclass(slots=True)
-class Counters:
-    """What was asked of Stripe since the start, every attempt counted."""
-
-    requests: Counter[str] = field(default_factory=Counter)
-    statuses: Counter[int] = field(default_factory=Counter)
-    failures: Counter[str] = field(default_factory=Counter)
-    limited: Counter[str] = field(default_factory=Counter)
-    retries: Counter[str] = field(default_factory=Counter)
-    waited_s: float = 0.0
-
-    @property
-    def requests_total(self) -> int:
-        return self.requests.total()
-
-
-@dataclass(frozen=True, slots=True)
-class Answer(Generic[T]):
-    """A good answer. *observed_at* is when its attempt began, after the wait for a permit."""
-
-    value: T
-    body: bytes
-    status: int
-    headers: Mapping[str, str]
-    observed_at: datetime
-    date: float
-    took_s: float
-    attempts: int
-
-    def settle_bound(self, lag_s: int) -> int:
-        """The second up to which a list that gave this answer can be believed.
-
-        Stripe's clock when it was asked, less the lag, and never later than ours less the lag.
-        """
-        return floor(min(self.date - self.took_s, self.observed_at.timestamp()) - lag_s)
-
-
-@dataclass(frozen=True, slots=True)
-class _Attempt:
-    """How one attempt ended: in a status with a body, or in a failure with a few words."""
-
-    observed_at: datetime
-    began: float
-    took_s: float = 0.0
-    status: int | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes = b""
-    failure: Failure | None = None
-    words: str = ""
 
 
 class Transport:
@@ -167,13 +101,14 @@ class Transport:
 
         Raises StripeAwayError past the bound, AccessError, NotFoundError, RefusedError, ProtocolError.
         """
-        url = self._url(endpoint, object_id, params)
+        url = url_of(self._base, endpoint, object_id, params)
         deadline = None
         attempt = spent = 0
         while True:
             attempt += 1
             left_s = self._deadline_s if deadline is None else deadline - monotonic()
-            ended = await self._attempt(endpoint, url, headers, min(self._total_s, left_s))
+            total_s = min(self._total_s, max(left_s, SHORTEST_S))
+            ended = await self._attempt(endpoint, url, headers, total_s)
             deadline = deadline or ended.began + self._deadline_s
             answer, ended = self._judged(ended, decode, attempt)
             if answer:
@@ -181,30 +116,19 @@ class Transport:
             verdict = self._verdict(endpoint, ended, attempt)
             spent += 2 if ended.failure == "timeout" else 1
             if monotonic() + verdict.after_s > deadline or (tries is not None and spent >= tries):
-                raise self._given_up(endpoint, ended, verdict)
+                raise self._given_up(endpoint, ended)
             self._tell(endpoint, ended, attempt, verdict)
             await asyncio.sleep(verdict.after_s)
 
-    def _url(self, endpoint: str, object_id: str, params: Sequence[tuple[str, str]]) -> URL:
-        if endpoint not in ENDPOINTS:
-            raise ValueError(f"not an endpoint that is ever asked: {endpoint}")
-        path = endpoint.partition(" ")[2]
-        if ":id" in path:
-            if not object_id.strip("."):
-                raise NotFoundError(f"not an id: {object_id!r}")
-            path = path.replace(":id", quote(object_id, safe=""))
-        query = f"?{urlencode(params)}" if params else ""
-        return URL(f"{self._base}{path}{query}", encoded=True)
-
     async def _attempt(
         self, endpoint: str, url: URL, headers: Mapping[str, str] | None, total_s: float
-    ) -> _Attempt:
+    ) -> Attempt:
         asked = monotonic()
         async with self._limits.permit(endpoint):
             observed_at, began = self._now(), monotonic()
             self.counters.waited_s += began - asked
             self.counters.requests[endpoint] += 1
-            ended = _Attempt(observed_at, began)
+            ended = Attempt(observed_at, began)
             try:
                 return await self._exchange(endpoint, url, headers, total_s, ended)
             except TimeoutError:
@@ -222,8 +146,8 @@ class Transport:
         url: URL,
         headers: Mapping[str, str] | None,
         total_s: float,
-        begun: _Attempt,
-    ) -> _Attempt:
+        begun: Attempt,
+    ) -> Attempt:
         if self._session is None:
             raise RuntimeError("the client is used outside its context")
         async with self._session.request(
@@ -236,24 +160,21 @@ class Transport:
             body = await _bounded_body(response)
             self.counters.statuses[response.status] += 1
             took_s = monotonic() - begun.began
-            return _Attempt(
+            return Attempt(
                 begun.observed_at, begun.began, took_s, response.status, response.headers, body
             )
 
-    def _failed(self, ended: _Attempt, failure: Failure, words: str) -> _Attempt:
+    def _failed(self, ended: Attempt, failure: Failure, words: str) -> Attempt:
         self.counters.failures[failure] += 1
-        return _Attempt(
-            ended.observed_at, ended.began, failure=failure, words=self._redacted(words)
-        )
+        return Attempt(ended.observed_at, ended.began, failure=failure, words=self._redacted(words))
 
     def _judged(
-        self, ended: _Attempt, decode: Callable[[bytes], T], attempt: int
-    ) -> tuple[Answer[T] | None, _Attempt]:
+        self, ended: Attempt, decode: Callable[[bytes], T], attempt: int
+    ) -> tuple[Answer[T] | None, Attempt]:
         """The answer, if this is a good one; what looks good and is cut short becomes a failure."""
-        if ended.status is None or not 200 <= ended.status < 300:
+        if not ended.is_good:
             return None, ended
-        date = _date_of(ended.headers)
-        if date is None:
+        if (date := date_of(ended.headers)) is None:
             return None, self._failed(ended, "broken", "an answer without a readable Date")
         try:
             body = sound_json(ended.body)
@@ -263,17 +184,10 @@ class Transport:
         except (msgspec.DecodeError, RecursionError):
             return None, self._failed(ended, "broken", "an answer that is no JSON, or cut short")
         return Answer(
-            value,
-            body,
-            ended.status,
-            ended.headers,
-            ended.observed_at,
-            date,
-            ended.took_s,
-            attempt,
+            value, body, ended.headers, ended.observed_at, date, ended.took_s, attempt
         ), ended
 
-    def _verdict(self, endpoint: str, ended: _Attempt, attempt: int) -> Retry:
+    def _verdict(self, endpoint: str, ended: Attempt, attempt: int) -> Retry:
         """When to try again, the limits lowered where they were blamed. Raises where there is no use."""
         if ended.status is not None and (ended.status in {401, 403} or 300 <= ended.status < 400):
             self._refuse(ended)
@@ -287,15 +201,15 @@ class Transport:
         if isinstance(verdict, Stop):
             self._refuse(ended)
         if ended.status == 429:
-            reason = ended.headers.get("Stripe-Rate-Limited-Reason", "none")
+            reason = ended.headers.get(REASON, "none")
             self.counters.limited[reason] += 1
             if verdict.lower == "rate":
-                self._limits.slow_down(endpoint, reason, min(verdict.after_s, LONGEST_PAUSE_S))
+                self._limits.slow_down(endpoint, reason, verdict.pause_s)
             elif verdict.lower == "concurrency":
                 self._limits.narrow()
         return verdict
 
-    def _refuse(self, ended: _Attempt) -> NoReturn:
+    def _refuse(self, ended: Attempt) -> NoReturn:
         if ended.status is None:
             raise StripeGivenUpError(
                 f"no trusted connection to Stripe: {ended.words}",
@@ -304,19 +218,17 @@ class Transport:
             )
         raise error_of(ended.status, told(ended.status, ended.body, self._redacted))
 
-    def _given_up(self, endpoint: str, ended: _Attempt, verdict: Retry) -> StripeGivenUpError:
+    def _given_up(self, endpoint: str, ended: Attempt) -> StripeGivenUpError:
         last = ended.words
         if ended.status is not None:
             last = f"HTTP {ended.status}: {told(ended.status, ended.body, self._redacted).message}"
         return StripeGivenUpError(
             f"{endpoint}: Stripe gave no good answer; its last: {last}",
             hint="Run the same command again later: what was proven is kept.",
-            overburdened=ended.failure == "timeout"
-            or (ended.status or 0) >= 500
-            or verdict.lower == "concurrency",
+            overburdened=ended.overburdened,
         )
 
-    def _tell(self, endpoint: str, ended: _Attempt, attempt: int, verdict: Retry) -> None:
+    def _tell(self, endpoint: str, ended: Attempt, attempt: int, verdict: Retry) -> None:
         why = ended.failure or str(ended.status)
         self.counters.retries[why] += 1
         log.info(
@@ -324,7 +236,7 @@ class Transport:
             endpoint=endpoint,
             attempt=attempt,
             why=why,
-            reason=ended.headers.get("Stripe-Rate-Limited-Reason"),
+            reason=ended.headers.get(REASON),
             request_id=ended.headers.get("Request-Id"),
             after_s=round(verdict.after_s, 3),
         )
@@ -337,11 +249,3 @@ async def _bounded_body(response: aiohttp.ClientResponse) -> bytes:
         if len(parts) > LARGEST_BODY:
             raise ProtocolError(f"an answer is larger than {LARGEST_BODY} bytes")
     return bytes(parts)
-
-
-def _date_of(headers: Mapping[str, str]) -> float | None:
-    try:
-        date = parsedate_to_datetime(headers["Date"])
-    except (KeyError, ValueError):
-        return None
-    return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()

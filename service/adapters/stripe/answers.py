@@ -1,0 +1,92 @@
+"""What came of asking Stripe: answers, attempts, and what is counted of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from math import floor
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from service.adapters.stripe.retry import Failure
+
+T = TypeVar("T")
+
+REASON = "Stripe-Rate-Limited-Reason"
+
+
+@dataclass(slots=True)
+class Counters:
+    """What was asked of Stripe since the start, every attempt counted."""
+
+    requests: Counter[str] = field(default_factory=Counter)
+    statuses: Counter[int] = field(default_factory=Counter)
+    failures: Counter[str] = field(default_factory=Counter)
+    limited: Counter[str] = field(default_factory=Counter)
+    retries: Counter[str] = field(default_factory=Counter)
+    waited_s: float = 0.0
+
+    @property
+    def requests_total(self) -> int:
+        return self.requests.total()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(Generic[T]):
+    """A good answer. *observed_at* is when its attempt began, after the wait for a permit."""
+
+    value: T
+    body: bytes
+    headers: Mapping[str, str]
+    observed_at: datetime
+    date: float
+    took_s: float
+    attempts: int
+
+    def settle_bound(self, lag_s: int) -> int:
+        """The second up to which a list that gave this answer can be believed.
+
+        Stripe's clock when it was asked, less the lag, and never later than ours less the lag.
+        """
+        return floor(min(self.date - self.took_s, self.observed_at.timestamp()) - lag_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """How one attempt ended: in a status with a body, or in a failure with a few words."""
+
+    observed_at: datetime
+    began: float
+    took_s: float = 0.0
+    status: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    failure: Failure | None = None
+    words: str = ""
+
+    @property
+    def is_good(self) -> bool:
+        return self.status is not None and 200 <= self.status < 300
+
+    @property
+    def overburdened(self) -> bool:
+        """Whether a smaller request, or fewer at once, might have succeeded."""
+        reason = self.headers.get(REASON, "")
+        return (
+            self.failure == "timeout"
+            or (self.status or 0) >= 500
+            or (self.status == 429 and reason.endswith("-concurrency"))
+        )
+
+
+def date_of(headers: Mapping[str, str]) -> float | None:
+    try:
+        date = parsedate_to_datetime(headers["Date"])
+    except (KeyError, ValueError):
+        return None
+    return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
