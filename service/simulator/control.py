@@ -1,0 +1,78 @@
+"""The strings of the puppets, on loopback only: truth, stats, changes, faults, clock."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from service.simulator import changes
+from service.simulator.faults import Faults
+
+if TYPE_CHECKING:
+    from service.simulator.server import Simulator
+
+
+class Control:
+    """Handlers over one simulator."""
+
+    def __init__(self, sim: Simulator) -> None:
+        self._sim = sim
+
+    async def stats(self, _: web.Request) -> web.Response:
+        return web.json_response(asdict(self._sim.stats))
+
+    async def reset_stats(self, _: web.Request) -> web.Response:
+        self._sim.stats = type(self._sim.stats)()
+        return web.json_response({})
+
+    async def truth(self, _: web.Request) -> web.Response:
+        """Every refund in its plain shape, a line each."""
+        return web.Response(text="".join(json.dumps(t) + "\n" for t in self._sim.world.truth()))
+
+    async def change(self, request: web.Request) -> web.Response:
+        told, sim = await _body(request), self._sim
+        try:
+            ids = changes.change(
+                sim.world, told["kind"], count=told.get("count", 1), now=sim.now(),
+                created=told.get("created"), chance=sim.chance,
+            )  # fmt: skip
+        except ValueError as error:
+            return web.json_response({"error": str(error)}, status=400)
+        return web.json_response({"ids": ids, "at": sim.now()})
+
+    async def set_faults(self, request: web.Request) -> web.Response:
+        try:
+            self._sim.faults.set(await _body(request))
+        except ValueError as error:
+            return web.json_response({"error": str(error)}, status=400)
+        return web.json_response({})
+
+    async def clear_faults(self, _: web.Request) -> web.Response:
+        self._sim.faults = Faults()
+        return web.json_response({})
+
+    async def add_object(self, request: web.Request) -> web.Response:
+        self._sim.world.add(await _body(request))
+        return web.json_response({})
+
+    async def clock(self, request: web.Request) -> web.Response:
+        self._sim.offset_s = float((await _body(request))["offset_s"])
+        return web.json_response({"now": self._sim.now()})
+
+
+def add_routes(app: web.Application, sim: Simulator) -> None:
+    control = Control(sim)
+    app.add_routes([
+        web.get("/_sim/stats", control.stats), web.post("/_sim/reset_stats", control.reset_stats),
+        web.get("/_sim/truth", control.truth), web.post("/_sim/change", control.change),
+        web.post("/_sim/faults", control.set_faults),
+        web.delete("/_sim/faults", control.clear_faults),
+        web.post("/_sim/objects", control.add_object), web.post("/_sim/clock", control.clock),
+    ])  # fmt: skip
+
+
+async def _body(request: web.Request) -> dict[str, Any]:
+    return dict(await request.json())

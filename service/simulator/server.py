@@ -1,0 +1,245 @@
+"""The HTTP side: authorization, limits, faults, headers, and the endpoints."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from email.utils import formatdate
+from random import Random
+from typing import TYPE_CHECKING, Self
+
+from aiohttp import web
+
+from service.simulator import control, endpoints
+from service.simulator.faults import RATE_REASONS, Faults, strike
+from service.simulator.keys import key_of
+from service.simulator.limits import Limits
+from service.simulator.lists import RequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from service.simulator.world import World
+
+KEY = re.compile(r"(rk|sk)_(live|test)_\w+")
+PERMISSIONS = {
+    "charge": "rak_charge_read",
+    "balance_transaction": "rak_balance_transaction_source_read",
+    "event": "rak_event_read",
+    "account": "rak_accounts_read",
+}
+LOCK_TIMEOUT = (
+    "This object cannot be accessed right now because another API request or Stripe process is"
+    " currently accessing it."
+)
+
+
+@dataclass
+class Stats:
+    """What was asked, and how it was answered."""
+
+    requests: Counter[str] = field(default_factory=Counter)
+    statuses: Counter[int] = field(default_factory=Counter)
+    rate_limited: Counter[str] = field(default_factory=Counter)
+    reads_by_id: Counter[str] = field(default_factory=Counter)
+    served_objects: int = 0
+    in_flight: int = 0
+    max_in_flight: int = 0
+    first_request_at: float | None = None
+    last_request_at: float | None = None
+
+    def begin(self, endpoint: str) -> None:
+        now = time.monotonic()
+        self.first_request_at = now if self.first_request_at is None else self.first_request_at
+        self.last_request_at = now
+        self.requests[endpoint] += 1
+        self.in_flight += 1
+        self.max_in_flight = max(self.max_in_flight, self.in_flight)
+
+
+@dataclass
+class Simulator:
+    """A Stripe on loopback: ``async with Simulator(world) as sim`` serves at ``sim.url``."""
+
+    world: World
+    limits: Limits = field(default_factory=Limits)
+    latency_s: float = 0.0
+    gzip: bool = False
+    keys: frozenset[str] = frozenset()
+    others: dict[str, World] = field(default_factory=dict)
+    port: int = 0
+    seed: int = 7
+
+    def __post_init__(self) -> None:
+        self.faults = Faults()
+        self.stats = Stats()
+        self.offset_s = 0.0
+        self.chance = Random(self.seed)
+        self.answers: dict[str, tuple[str, int, bytes]] = {}
+        self._number = 0
+
+    async def __aenter__(self) -> Self:
+        app = web.Application(client_max_size=16 * 1024 * 1024)
+        app.on_response_prepare.append(self._prepare)
+        endpoints.add_routes(app, self)
+        control.add_routes(app, self)
+        self._runner = web.AppRunner(app, access_log=None)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", self.port, backlog=512)
+        await site.start()
+        self.port = self._runner.addresses[0][1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._runner.cleanup()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def now(self) -> int:
+        return int(time.time() + self.offset_s)
+
+    async def _prepare(self, _request: web.Request, response: web.StreamResponse) -> None:
+        self._number += 1
+        response.headers["Request-Id"] = f"req_Sim{self._number:010d}"
+        response.headers["Date"] = formatdate(
+            time.time() + self.offset_s + self.faults.wrong_date_s, usegmt=True
+        )
+        if self.faults.no_date:
+            del response.headers["Date"]
+
+    def handler(
+        self, endpoint: str, work: Callable[[Simulator, web.Request, World], Awaitable[bytes]]
+    ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        """Everything that happens around an endpoint's own work."""
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            self.stats.begin(endpoint)
+            try:
+                response = await self._answer(endpoint, request, work)
+            finally:
+                self.stats.in_flight -= 1
+            self.stats.statuses[response.status] += 1
+            return response
+
+        return handle
+
+    async def _answer(
+        self, endpoint: str, request: web.Request,
+        work: Callable[[Simulator, web.Request, World], Awaitable[bytes]],
+    ) -> web.StreamResponse:  # fmt: skip
+        refusal = self.limits.refusal(endpoint, time.monotonic(), self.stats.in_flight)
+        if refusal:
+            return self.limited(refusal)
+        fault = strike(self.faults, self.chance)
+        if self.latency_s:
+            await asyncio.sleep(self.latency_s)
+        struck = await self._struck(fault, request)
+        if struck is not None:
+            return struck
+        try:
+            world = self._authorized(request)
+            body = await work(self, request, world)
+        except RequestError as error:
+            return self._refused(error)
+        return await self._sent(fault, request, body)
+
+    def _authorized(self, request: web.Request) -> World:
+        key = key_of(request)
+        found = KEY.fullmatch(key)
+        if found is None or self.faults.unauthorized or (self.keys and key not in self.keys):
+            shown = key if self.faults.key_in_error else f"{key[:8]}{'*' * 12}{key[-4:]}"
+            raise RequestError(f"Invalid API Key provided: {shown}", status=401)
+        other = request.headers.get("Stripe-Account", self.world.account)
+        if other != self.world.account and other not in self.others:
+            raise RequestError(
+                f"The provided key '{key[:8]}***{key[-4:]}' does not have access to account '{other}' (or that"
+                " account does not exist). Application access may have been revoked.",
+                status=403, code="account_invalid",
+            )  # fmt: skip
+        return self.world if other == self.world.account else self.others[other]
+
+    def require(self, request: web.Request, *names: str) -> None:
+        """Raises 403 in Stripe's words where a permission was taken away."""
+        for name in names:
+            permission = PERMISSIONS[name]
+            if permission in self.faults.permissions_removed:
+                key = key_of(request)
+                shown = key if self.faults.key_in_error else f"{key[:8]}***{key[-4:]}"
+                account = (
+                    "" if self.faults.account_unknown else f" on account '{self.world.account}'"
+                )
+                raise RequestError(
+                    f"The provided key '{shown}' does not have the required permissions for this endpoint"
+                    f"{account}. Having the '{permission}' permission would allow this request to continue.",
+                    status=403,
+                )
+
+    def limited(self, reason: str) -> web.Response:
+        self.stats.rate_limited[reason] += 1
+        error = {
+            "code": "rate_limit",
+            "message": "Request rate limit exceeded.",
+            "type": "invalid_request_error",
+        }
+        return web.json_response(
+            {"error": error}, status=429, headers={"Stripe-Rate-Limited-Reason": reason}
+        )
+
+    async def _struck(self, fault: str | None, request: web.Request) -> web.StreamResponse | None:
+        """The answer that a fault gives instead of the endpoint's own."""
+        if fault == "reset":
+            self._abort(request)
+        if fault == "stall":
+            await asyncio.sleep(self.faults.stall_s)
+        if fault == "rate_429":
+            reason = self.faults.reason_429
+            return self.limited(self.chance.choice(RATE_REASONS) if reason == "any" else reason)
+        if fault == "lock_timeout":
+            return web.json_response(
+                {"error": {"code": "lock_timeout", "message": LOCK_TIMEOUT, "type": "invalid_request_error"}},
+                status=429, headers={"Stripe-Should-Retry": "true"},
+            )  # fmt: skip
+        if fault in ("error_500", "error_503"):
+            error = {"message": "An unexpected error occurred.", "type": "api_error"}
+            return web.json_response({"error": error}, status=int(fault[-3:]))
+        if fault == "not_json":
+            return web.Response(
+                text="<html>502 Bad Gateway</html>", status=200, content_type="text/html"
+            )
+        if fault == "redirect":
+            return web.Response(status=302, headers={"Location": "http://127.0.0.1:9/"})
+        return None
+
+    async def _sent(
+        self, fault: str | None, request: web.Request, body: bytes
+    ) -> web.StreamResponse:
+        headers = {"Stripe-Version": request.headers.get("Stripe-Version", "2026-10-28.endive")}
+        if fault == "truncate":
+            return web.Response(
+                body=body[: len(body) // 2], content_type="application/json", headers=headers
+            )
+        response = web.StreamResponse(headers=headers) if fault == "reset_in_body" else None
+        if response:
+            response.content_length = len(body)
+            await response.prepare(request)
+            await response.write(body[: len(body) // 2])
+            self._abort(request)
+        whole = web.Response(body=body, content_type="application/json", headers=headers)
+        if self.gzip and "gzip" in request.headers.get("Accept-Encoding", ""):
+            whole.enable_compression(web.ContentCoding.gzip)
+        return whole
+
+    @staticmethod
+    def _abort(request: web.Request) -> None:
+        if isinstance(request.transport, asyncio.Transport):
+            request.transport.abort()
+        raise ConnectionResetError
+
+    def _refused(self, error: RequestError) -> web.Response:
+        headers = {"Stripe-Should-Retry": "false"} if error.status != 409 else {}
+        return web.json_response({"error": error.error}, status=error.status, headers=headers)
