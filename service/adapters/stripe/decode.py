@@ -219,11 +219,10 @@ def _read(body: Json) -> tuple[Shape, Hashed, Lines]:
 
 def _salvaged(body: Json, refund_id: str) -> tuple[Hashed, Lines]:
     parts = _parts(body)
-    charge = _tried(decode_charge, parts.charge) if parts.charge is not None else None
-    members = (parts.balance_transaction, parts.failure_balance_transaction)
     decode = partial(decode_line, refund_id=refund_id)
-    lines = (_tried(decode, member) for member in members if member is not None)
-    return charge, tuple(line for line in lines if line)
+    members = (parts.balance_transaction, parts.failure_balance_transaction)
+    lines = (_tried(decode, member) for member in members)
+    return _tried(decode_charge, parts.charge), tuple(line for line in lines if line)
 
 
 def _tried(decode: Callable[[Json], T], body: Json) -> T | None:

@@ -106,12 +106,15 @@ class BareShape(RefundCore, frozen=True):
     failure_balance_transaction: Named | Id | None = None
 
 
+_NULL = Raw(b"null")
+
+
 class ExpandedParts(Struct, frozen=True):
     """The expanded members alone, each to be decoded for itself."""
 
-    charge: Raw | None = None
-    balance_transaction: Raw | None = None
-    failure_balance_transaction: Raw | None = None
+    charge: Raw = _NULL
+    balance_transaction: Raw = _NULL
+    failure_balance_transaction: Raw = _NULL
 
 
 class OnlyId(Struct, frozen=True):
