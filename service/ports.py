@@ -81,7 +81,7 @@ class Written:
 
 @dataclass(slots=True)
 class Progress:
-    """How far a run has come; *settle_bound* is the latest that any of its reads met."""
+    """How far a run has come; *settle_bound* is the earliest that any of its reads met."""
 
     requests: int = 0
     objects: int = 0

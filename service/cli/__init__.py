@@ -1,1 +1,9 @@
-"""The command line: arguments, output, exit codes."""
+"""The command line: arguments, output, exit codes; one module for each group of commands."""
+
+
+def main() -> None:
+    """Runs the command that the arguments name; ends the process with its exit code."""
+    from service.cli import config, cover, database, demo, doctor, refunds, status  # noqa: F401
+    from service.cli.app import app
+
+    app.meta()

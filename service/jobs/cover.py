@@ -158,7 +158,7 @@ class Cover:
         progress, bound = self._progress, reading.page.settle_bound
         progress.requests += reading.requests
         progress.objects += len(reading.page.keys)
-        progress.settle_bound = max(bound, progress.settle_bound or bound)
+        progress.settle_bound = min(bound, progress.settle_bound or bound)
 
     async def _write_all(self, source: str) -> None:
         while True:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from service.ports import RefundStore
 
+SECOND_LOOK = "second look"
+
 NEWEST_PART_S = 86_400
 """What the daemon keeps current before anything else; older gaps are the fill of history."""
 
@@ -63,7 +65,7 @@ async def second_look(store: RefundStore, wanted: Span) -> Covering:
     covered = await store.covered(REFUNDS)
     unseen = await gaps_in(store, due, stream=SETTLED)
     spans = [part for gap in unseen for part in clipped(covered, gap)]
-    return Covering(spans if total_seconds(spans) >= LOOK_AGAIN_S else [], source="second look")
+    return Covering(spans if total_seconds(spans) >= LOOK_AGAIN_S else [], source=SECOND_LOOK)
 
 
 def _with_top(missing: Sequence[Span], wanted: Span) -> list[Span]:
@@ -72,3 +74,14 @@ def _with_top(missing: Sequence[Span], wanted: Span) -> list[Span]:
     if not spans or spans[-1].end < wanted.end:
         spans.append(Span(wanted.end - 1, wanted.end))
     return spans
+
+
+async def shortfall_s(store: RefundStore, covering: Covering, settle_bound: int | None) -> int:
+    """Seconds that a run was to read, could prove, and did not."""
+    stream = SETTLED if covering.source == SECOND_LOOK else REFUNDS
+    covered = await store.covered(stream)
+    bound = settle_bound if settle_bound is not None else 0
+    if stream == SETTLED:
+        bound -= SETTLED_AFTER_S
+    reached = (span_or_none(s.start, min(s.end, bound)) for s in covering.spans)
+    return sum(total_seconds(gaps(span, covered)) for span in reached if span)

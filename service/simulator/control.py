@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
@@ -22,7 +22,8 @@ class Control:
         self._sim = sim
 
     async def stats(self, _: web.Request) -> web.Response:
-        return web.json_response(asdict(self._sim.stats))
+        stats = self._sim.stats
+        return web.json_response({f.name: getattr(stats, f.name) for f in fields(stats)})
 
     async def reset_stats(self, _: web.Request) -> web.Response:
         self._sim.stats = type(self._sim.stats)()

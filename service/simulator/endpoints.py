@@ -114,7 +114,7 @@ def _of_payment(world: World, request: web.Request, query: Query) -> tuple[list[
     return found[: query.limit], len(found) > query.limit
 
 
-def _refund_place(sim: Simulator, request: web.Request, world: World) -> int:
+def _refund_place(request: web.Request, world: World) -> int:
     object_id = request.match_info["id"]
     place = world.place_of(object_id) if _in_mode(request, world) else None
     if place is None:
@@ -125,7 +125,7 @@ def _refund_place(sim: Simulator, request: web.Request, world: World) -> int:
 async def retrieve_refund(sim: Simulator, request: web.Request, world: World) -> bytes:
     expand = expand_of(params_of(request), "")
     sim.require(request, "charge", *(["balance_transaction"] if set(expand) - {"charge"} else []))
-    place = _refund_place(sim, request, world)
+    place = _refund_place(request, world)
     sim.stats.reads_by_id[request.match_info["id"]] += 1
     sim.stats.served_objects += 1
     return text_of(world, place, expand).encode()
@@ -141,7 +141,7 @@ async def cancel_refund(sim: Simulator, request: web.Request, world: World) -> b
                 kind="idempotency_error",
             )
         return body
-    place = _refund_place(sim, request, world)
+    place = _refund_place(request, world)
     if world.plain(place)["status"] != "requires_action":
         raise RequestError("You can only cancel a refund with a status of requires_action.")
     body = json.dumps(changes.cancel(world, place, sim.now())).encode()

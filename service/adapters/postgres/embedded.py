@@ -90,6 +90,20 @@ def open_server(root: Path, *, major: int | None = None) -> Server:
             raise
 
 
+def is_in_use(root: Path) -> bool:
+    """Whether any process uses the server of that folder; one that nobody uses any more is stopped."""
+    if not (root / "users.lock").exists():
+        return False
+    with (root / "users.lock").open("ab") as users:
+        try:
+            fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        for version in root.glob("pg*/PG_VERSION"):
+            postmaster.stop(version.parent, STOP_LIMIT_S)
+    return False
+
+
 def _running_server(root: Path, binaries: Binaries, users: IO[bytes]) -> Server:
     data = root / f"pg{binaries.major}"
     account = server_account()

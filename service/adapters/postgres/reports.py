@@ -23,6 +23,14 @@ async def accounts(connection: Connection) -> list[dict[str, Any]]:
     return [_status(row, await _last_run(connection, row["id"])) for row in found]
 
 
+async def covered_of_the_only_account(connection: Connection) -> list[Span]:
+    """Coverage where one account is stored; nothing is known of which one is meant among several."""
+    found = await connection.fetch(query("status_accounts"))
+    if len(found) != 1:
+        return []
+    return [Span(part.lower, part.upper) for part in found[0]["covered"] or ()]
+
+
 async def _last_run(connection: Connection, account_id: str) -> dict[str, Any] | None:
     row = await connection.fetchrow(query("last_run"), account_id)
     return {name: _told(value) for name, value in row.items()} if row else None

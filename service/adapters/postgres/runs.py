@@ -78,11 +78,11 @@ async def meet_account(
     await database.patiently(meet)
 
 
-async def newest_refund(database: Database) -> tuple[str, str] | None:
-    """Account and id of the newest stored refund."""
+async def newest_refund(database: Database, account_id: str) -> str | None:
+    """The id of the newest stored refund of an account."""
 
-    async def read(connection: Connection) -> tuple[str, str] | None:
-        row = await connection.fetchrow(query("newest_refund"))
-        return (row[0], row[1]) if row else None
+    async def read(connection: Connection) -> str | None:
+        found: str | None = await connection.fetchval(query("newest_refund"), account_id)
+        return found
 
     return await database.patiently(read)

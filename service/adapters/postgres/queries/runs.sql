@@ -39,7 +39,8 @@ UPDATE refund_sync.account SET settled_until = greatest(settled_until, $2) WHERE
 
 -- newest_refund
 -- The id to ask for when an account cannot say who it is.
-SELECT account_id, id FROM refund_sync.refund ORDER BY created_at DESC, id LIMIT 1
+SELECT id FROM refund_sync.refund WHERE account_id = $1 AND first_listed_at IS NOT NULL
+ORDER BY created_at DESC LIMIT 1
 
 -- database_time
 -- The one clock that reads are ordered by.

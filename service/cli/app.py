@@ -1,0 +1,225 @@
+"""The application: what all commands share, and how one is run.
+
+A command module registers functions with ``@app.command``; one that needs settings takes
+``context: Context``, which is handed in and never parsed. Work that awaits goes through ``run_async``.
+"""
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from cyclopts import App, Group, Parameter
+
+from service.adapters.logs import Redactor
+from service.domain.errors import RefundSyncError
+
+T = TypeVar("T")
+
+HELP = """Stripe refunds in Postgres, for finance, proven complete.
+
+New here? `refund-sync demo` shows the main job in about a minute: no key, no Postgres needed.
+"""
+
+
+def version() -> str:
+    from importlib.metadata import version as installed
+
+    return f"refund-sync {installed('refund-sync')}"
+
+
+app = App(
+    name="refund-sync",
+    help=HELP,
+    help_format="markdown",
+    version=version,
+    result_action="return_value",
+)
+app.meta.group_parameters = Group("Everywhere", sort_key=100)
+
+
+@dataclass
+class Session:
+    """What a command is given: settings, and the ways to speak."""
+
+    config: Path | None = None
+    as_json: bool = False
+    quiet: bool = False
+    verbose: bool = False
+    progress: bool = True
+    allow_api_base: bool = False
+    redactor: Redactor = field(default_factory=Redactor)
+
+    @cached_property
+    def settings(self) -> Any:
+        from service.settings import load_settings
+
+        settings = load_settings(
+            os.environ, config=self.config, flags={"allow_api_base": self.allow_api_base or None}
+        )
+        self.redactor.learn(settings.secrets())
+        self._set_up_logs(settings.log_format)
+        return settings
+
+    @cached_property
+    def defaults(self) -> Any:
+        """Settings of nobody: for what must ignore the caller's own."""
+        from service.settings import Settings
+
+        self._set_up_logs("auto")
+        return Settings()
+
+    def _set_up_logs(self, form: str) -> None:
+        from service.adapters import logs
+
+        level = logging.WARNING if self.quiet else logging.DEBUG if self.verbose else logging.INFO
+        logs.set_up(self.redactor, level=level, form=form)
+
+    @property
+    def shows_progress(self) -> bool:
+        return self.progress and not self.quiet_progress and sys.stderr.isatty()
+
+    @property
+    def quiet_progress(self) -> bool:
+        return os.environ.get("TERM") == "dumb"
+
+    def tell(self, text: str) -> None:
+        """A message for people, on stderr."""
+        print(self.redactor(text), file=sys.stderr, flush=True)
+
+    def emit(self, data: Any, text: Callable[[], str] | None = None) -> None:
+        """The result, on stdout: JSON where asked for, else text."""
+        if self.as_json:
+            print(json.dumps(data, ensure_ascii=False, default=str), flush=True)
+        elif text is not None:
+            print(text(), flush=True)
+
+    @contextmanager
+    def bar(self, title: str, *, total: int) -> Iterator[Callable[[int, int], None]]:
+        """A progress bar on stderr; call it with how much is done and how many objects came."""
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            Progress,
+            TaskProgressColumn,
+            TextColumn,
+            TimeElapsedColumn,
+        )
+
+        columns = (
+            TextColumn("{task.description}"), BarColumn(bar_width=None), TaskProgressColumn(),
+            TextColumn("{task.fields[objects]:,} refunds"), TimeElapsedColumn(),
+        )  # fmt: skip
+        with Progress(*columns, console=Console(stderr=True)) as progress:
+            task = progress.add_task(title, total=total, objects=0)
+            yield lambda done, objects: progress.update(task, completed=done, objects=objects)
+
+
+Context = Annotated[Session, Parameter(parse=False)]
+
+
+@app.meta.default
+def launch(
+    *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+    config: Annotated[Path | None, Parameter(help="TOML file with settings.")] = None,
+    as_json: Annotated[bool, Parameter(name="--json", negative="", help="Data as JSON.")] = False,
+    quiet: Annotated[
+        bool, Parameter(name=("--quiet", "-q"), negative="", help="Warnings only.")
+    ] = False,
+    verbose: Annotated[
+        bool, Parameter(name=("--verbose", "-v"), negative="", help="Tell more.")
+    ] = False,
+    no_progress: Annotated[bool, Parameter(negative="", help="No progress bars.")] = False,
+    allow_api_base: Annotated[
+        bool, Parameter(negative="", help="Let STRIPE_API_BASE be any address: the key goes there.")
+    ] = False,
+) -> Any:
+    session = Session(config, as_json, quiet, verbose, not no_progress, allow_api_base)
+    try:
+        command, bound, ignored = app.parse_args(tokens, print_error=True, exit_on_error=False)
+    except Exception as error:
+        if type(error).__module__.startswith("cyclopts"):
+            raise SystemExit(2) from None
+        raise
+    extra = {"context": session} if "context" in ignored else {}
+    return _guarded(session, lambda: command(*bound.args, **bound.kwargs, **extra))
+
+
+def _guarded(session: Session, work: Callable[[], Any]) -> Any:
+    """Runs a command; what it raises becomes a message and an exit code."""
+    try:
+        return work()
+    except RefundSyncError as error:
+        session.tell(f"refund-sync: {error}")
+        if error.hint:
+            session.tell(f"  {error.hint}")
+        if session.verbose:
+            _tell_traceback(session)
+        raise SystemExit(error.exit_code) from None
+    except BrokenPipeError:
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(141) from None
+    except Exception:  # noqa: BLE001 - whatever it is, it is a bug: said once, here
+        _tell_traceback(session)
+        session.tell(
+            "refund-sync: this is a bug; nothing false was recorded. Please report the lines above."
+        )
+        raise SystemExit(1) from None
+
+
+def _tell_traceback(session: Session) -> None:
+    import traceback
+
+    session.tell(traceback.format_exc())
+
+
+def run_async(work: Coroutine[Any, Any, T]) -> T:
+    """Runs *work* to its end.
+
+    The first SIGINT or SIGTERM cancels it, so that it can commit what it has; a second one ends the
+    process at once. The exit code is 130 or 143 then.
+    """
+    got: list[int] = []
+
+    async def main() -> T:
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(work)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, _on_signal, number, got, task)
+        return await task
+
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            return runner.run(main())
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        number = got[0] if got else signal.SIGINT
+        print(
+            "stopped: what was proven is committed; the same command goes on with what remains",
+            file=sys.stderr,
+        )
+        raise SystemExit(128 + number) from None
+
+
+def _on_signal(number: int, got: list[int], task: asyncio.Task[Any]) -> None:
+    if got:
+        os._exit(128 + number)
+    got.append(number)
+    task.cancel()
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory

@@ -1,0 +1,220 @@
+"""``backfill`` and ``sync``: the one job over the spans that were asked for."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from service.cli.app import Context, app, run_async
+from service.cli.spans import span_of
+from service.domain.errors import DifferenceError, RefundSyncError
+from service.domain.span import Span, instant
+from service.ports import Progress
+
+From = Annotated[
+    str | None,
+    Parameter(name="--from", help="First instant; a date means its first. Default: SINCE."),
+]
+To = Annotated[str | None, Parameter(name="--to", help="Up to, not including. Default: now.")]
+Month = Annotated[str | None, Parameter(name="--month", help="A month in UTC, such as 2026-01.")]
+DryRun = Annotated[
+    bool, Parameter(name="--dry-run", negative="", help="Read one page, write nothing, estimate.")
+]
+
+
+class QuarantinedError(RefundSyncError):
+    """The run ended well, having set aside what could not be decoded."""
+
+    exit_code = 8
+
+
+@app.command
+def backfill(
+    *,
+    start: From = None,
+    end: To = None,
+    month: Month = None,
+    dry_run: DryRun = False,
+    context: Context,
+) -> None:
+    """Cover a past span: read what is not proven yet, hydrated, and prove it.
+
+    Safe to interrupt and to repeat: it goes on where it was, and reads nothing twice.
+    """
+    first, last = span_of(start, end, month, since=context.settings.since_s, now=int(time.time()))
+    run_async(_estimate(context, first, last) if dry_run else _backfill(context, first, last))
+
+
+@app.command
+def sync(*, context: Context) -> None:
+    """Bring everything that is wanted up to date, newest first, then exit."""
+    run_async(_sync(context))
+
+
+async def _backfill(context: Context, first: int, last: int) -> None:
+    from service import wiring
+    from service.jobs import plan
+    from service.jobs.cover import Covering
+
+    async with (
+        wiring.open_database(context.settings, context.tell) as database,
+        wiring.open_account(context.settings, database) as account,
+    ):
+        bound = await account.settle_bound()
+        wanted = plan.wanted_of(first, last, bound)
+        if wanted.span is None:
+            context.tell(_left_out(first, last))
+            context.emit({"job": "backfill", "span": None, "left_out": _pair(Span(first, last))})
+            return
+
+        span = wanted.span
+
+        async def missing(store: Any) -> Covering:
+            return Covering(await plan.gaps_in(store, span))
+
+        progress = Progress()
+        began = time.perf_counter()
+        async with shown(context, progress, span):
+            short_s = await wiring.cover(account, "backfill", span, missing, progress)
+        reached = min(span.end, progress.settle_bound or span.end)
+        left_out = Span(reached, last) if reached < last else None
+        _report(context, account.id, "backfill", span, progress, began, left_out)
+        _judge(short_s, progress)
+
+
+async def _sync(context: Context) -> None:
+    from service import wiring
+    from service.jobs import plan
+
+    async with (
+        wiring.open_database(context.settings, context.tell) as database,
+        wiring.open_account(context.settings, database) as account,
+    ):
+        wanted = await account.wanted()
+        progress = Progress()
+        began = time.perf_counter()
+        async with shown(context, progress, wanted):
+            short_s = await wiring.cover(
+                account, "sync", wanted, lambda store: plan.all_of(store, wanted), progress
+            )
+            short_s += await wiring.look_again(account, wanted, progress)
+        _report(context, account.id, "sync", wanted, progress, began, None)
+        _judge(short_s, progress)
+
+
+def _judge(short_s: int, progress: Progress) -> None:
+    if short_s:
+        raise DifferenceError(
+            f"{short_s} seconds of the span were not read",
+            hint="Run the same command again; `refund-sync status` shows the gaps.",
+        )
+    if progress.written.quarantined:
+        raise QuarantinedError(
+            f"{progress.written.quarantined} objects could not be decoded and are in quarantine",
+            hint="Everything else is stored. `refund-sync status` counts them, refund_sync.quarantine holds them.",
+        )
+
+
+def _report(
+    context: Context,
+    account_id: str,
+    job: str,
+    span: Span,
+    progress: Progress,
+    began: float,
+    left_out: Span | None,
+) -> None:
+    written = progress.written
+    told: dict[str, Any] = {
+        "account_id": account_id,
+        "job": job,
+        "span": _pair(span),
+        "left_out": _pair(left_out) if left_out else None,
+        "seconds": round(time.perf_counter() - began, 3),
+        "requests": progress.requests,
+        **{name: getattr(written, name) for name in written.__slots__},
+    }
+    if left_out:
+        context.tell(_left_out(left_out.start, left_out.end))
+    if written.late:
+        context.tell(f"{written.late} refunds turned up late, in seconds that were covered before")
+    context.emit(told, lambda: _sentence(told))
+
+
+def _sentence(told: dict[str, Any]) -> str:
+    rate = (told["inserted"] + told["changed"] + told["unchanged"]) / max(told["seconds"], 0.001)
+    return (
+        f"{told['job']}: {told['inserted']:,} new, {told['changed']:,} changed,"
+        f" {told['unchanged']:,} unchanged in {told['seconds']:.1f} s"
+        f" ({told['requests']:,} requests, {rate:,.0f} refunds/s)"
+    )
+
+
+def _left_out(start: int, end: int) -> str:
+    return (
+        f"left out, not settled yet: {Span(start, end)}; what is newer than SETTLE_LAG_S is"
+        " proven by a later run"
+    )
+
+
+def _pair(span: Span) -> list[str]:
+    return [instant(span.start).isoformat(), instant(span.end).isoformat()]
+
+
+@asynccontextmanager
+async def shown(context: Context, progress: Progress, wanted: Span) -> AsyncIterator[None]:
+    """A bar on stderr while the body runs, where a person can see it."""
+    if not context.shows_progress:
+        yield
+        return
+    with context.bar("covering", total=wanted.seconds) as advance:
+        teller = asyncio.create_task(_follow(progress, advance))
+        try:
+            yield
+        finally:
+            teller.cancel()
+            await asyncio.gather(teller, return_exceptions=True)
+            advance(progress.covered_s, progress.written.inserted)
+
+
+async def _follow(progress: Progress, advance: Any) -> None:
+    while True:
+        advance(progress.covered_s, progress.objects)
+        await asyncio.sleep(0.1)
+
+
+FLOOR_OF_ALLOWANCE = 10_000
+"""Reads in 30 days that Stripe allows every account."""
+
+
+async def _estimate(context: Context, first: int, last: int) -> None:
+    from service import wiring
+
+    settings = context.settings
+    found = await wiring.estimate(settings, first, last)
+    allowance = settings.read_allowance or FLOOR_OF_ALLOWANCE
+    told = {
+        "gaps": [_pair(gap) for gap in found.gaps],
+        "estimated_refunds": found.refunds,
+        "estimated_reads": found.reads,
+        "minutes_at_limit": found.reads / settings.endpoint_rate / 60,
+        "read_allowance": allowance,
+        "share_of_allowance": found.reads / allowance,
+    }
+    context.emit(told, lambda: _estimated(told))
+
+
+def _estimated(told: dict[str, Any]) -> str:
+    gaps = (
+        "\n".join(f"  [{start}, {end})" for start, end in told["gaps"]) or "  none: all is covered"
+    )
+    return (
+        f"gaps:\n{gaps}\n"
+        f"estimated: {told['estimated_refunds']:,} refunds, {told['estimated_reads']:,} reads,"
+        f" {told['minutes_at_limit']:.1f} minutes at the limit,"
+        f" {told['share_of_allowance']:.1%} of a month's read allowance of {told['read_allowance']:,}\n"
+        f"read {'one page' if told['gaps'] else 'nothing'}; wrote nothing"
+    )

@@ -1,0 +1,90 @@
+"""``migrate`` and ``psql``: the database itself."""
+
+import asyncio
+import os
+import shutil
+import sys
+from typing import Annotated
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from cyclopts import Parameter
+
+from service.cli.app import Context, app, run_async
+from service.domain.errors import FatalError
+
+Sql = Annotated[
+    bool, Parameter(name="--sql", negative="", help="Print the SQL instead, for a DBA to run.")
+]
+Arguments = Annotated[str, Parameter(allow_leading_hyphen=True, help="Handed to psql, after --.")]
+
+
+@app.command
+def migrate(*, sql: Sql = False, context: Context) -> None:
+    """Bring the schema of the database up to date."""
+    if sql:
+        from service import wiring
+
+        sys.stdout.write(wiring.migrations_as_sql())
+        return
+    run_async(_migrate(context))
+
+
+async def _migrate(context: Context) -> None:
+    from service import wiring
+
+    done = await wiring.migrate(context.settings)
+    context.emit(
+        {"from": done.from_revision, "to": done.to_revision},
+        lambda: (
+            f"schema {done.to_revision}"
+            + (" already" if done.from_revision == done.to_revision else "")
+        ),
+    )
+
+
+@app.command
+def psql(*arguments: Arguments, context: Context) -> None:
+    """Open psql on the configured database, the embedded one included."""
+    code = run_async(_psql(context, list(arguments)))
+    raise SystemExit(code)
+
+
+async def _psql(context: Context, arguments: list[str]) -> int:
+    from service import wiring
+
+    async with wiring.database_place(context.settings) as place:
+        binary = (place.server and place.server.binaries.psql) or shutil.which("psql")
+        if binary is None:
+            raise FatalError(
+                "psql was not found",
+                hint="Install it (Debian and Ubuntu: postgresql-client).",
+            )
+        environ = {**os.environ, **libpq_environment(place.dsn)}
+        process = await asyncio.create_subprocess_exec(str(binary), *arguments, env=environ)
+        return await process.wait()
+
+
+_LIBPQ = {
+    "host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "password": "PGPASSWORD",
+    "dbname": "PGDATABASE", "database": "PGDATABASE", "sslmode": "PGSSLMODE",
+    "sslrootcert": "PGSSLROOTCERT", "sslcert": "PGSSLCERT", "sslkey": "PGSSLKEY",
+    "target_session_attrs": "PGTARGETSESSIONATTRS",
+}  # fmt: skip
+
+
+def libpq_environment(dsn: str) -> dict[str, str]:
+    """A DSN as libpq's variables: on a command line its password would show in the process list."""
+    parts = urlsplit(dsn)
+    hosts = [host.rpartition("@")[2] for host in parts.netloc.rpartition("@")[2].split(",")]
+    pairs = [
+        host.rpartition(":") if ":" in host.rpartition("]")[2] else (host, "", "") for host in hosts
+    ]
+    told = {
+        "host": ",".join(host.strip("[]") for host, _, _ in pairs),
+        "port": ",".join(port for _, _, port in pairs if port),
+        "user": unquote(parts.username or ""),
+        "password": unquote(parts.password or ""),
+        "dbname": unquote(parts.path.lstrip("/")),
+        **dict(parse_qsl(parts.query)),
+    }
+    return {_LIBPQ[name]: value for name, value in told.items() if value and name in _LIBPQ}

@@ -1,0 +1,195 @@
+"""``demo``: the main job on a simulated account, by the real commands, each a process of its own."""
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
+
+from service.cli.app import Context, app, run_async
+from service.domain.errors import RefundSyncError
+
+KEY = "rk_test_demo0000000000000000000000"
+REFUNDS = 20_000
+OURS = ("REFUND_SYNC_", "STRIPE_", "DATABASE_URL", "CREDENTIALS_DIRECTORY", "PG")
+
+
+class DemoError(RefundSyncError):
+    """A step of the demo did not end well; what it printed stands above."""
+
+
+@app.command
+def demo(*, context: Context) -> None:
+    """Show the main job on 20,000 simulated refunds: no key, no Postgres needed. About a minute."""
+    run_async(_demo(context))
+
+
+def _clear(folder: Path) -> None:
+    """The last demo goes; one that somebody still looks at is not pulled from under them."""
+    from service.adapters.postgres.embedded import is_in_use
+
+    if is_in_use(folder):
+        raise DemoError(
+            f"the last demo is still in use: {folder}", hint="End the psql or command that uses it."
+        )
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True, mode=0o755)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Where the demo plays: its folder, its environment, its simulated Stripe."""
+
+    folder: Path
+    environ: Mapping[str, str]
+    url: str
+    dsn: str
+    context: Context
+
+    async def run(self, *arguments: str, quiet: bool = False) -> str:
+        """Runs a command as a person would, showing it first. Returns its standard output."""
+        say(f"\n$ refund-sync {' '.join(arguments)}")
+        progress = [] if self.context.shows_progress else ["--no-progress"]
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "service", "--config", str(self.folder / "refund-sync.toml"),
+            "-q", *progress, *arguments, env=self.environ, stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        try:
+            out, _ = await process.communicate()
+        except asyncio.CancelledError:
+            await _ended(process)
+            raise
+        text = out.decode()
+        if not quiet:
+            say(text.rstrip())
+        if process.returncode:
+            raise DemoError(f"refund-sync {arguments[0]} ended with {process.returncode}")
+        return text
+
+    async def stripe(self, what: str, **values: object) -> dict[str, Any]:
+        """Makes something happen at the simulated Stripe."""
+        request = Request(f"{self.url}/_sim/{what}", data=json.dumps(values).encode())  # noqa: S310 - our own, on loopback
+        answer: bytes = await asyncio.to_thread(lambda: urlopen(request, timeout=30).read())  # noqa: S310 - as above
+        return dict(json.loads(answer))
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+async def _demo(context: Context) -> None:
+    from service import wiring
+
+    folder = wiring.embedded_root(context.defaults) / "demo"
+    _clear(folder)
+    say(
+        f"A simulated Stripe account with {REFUNDS:,} refunds of a year, at test-mode limits (25 requests/s)."
+    )
+    year_ago = datetime.now(UTC).date() - timedelta(days=365)
+    async with _simulator(year_ago.isoformat()) as url, wiring.server_of(folder) as server:
+        environ = _environment(folder, url, year_ago.isoformat())
+        stage = Stage(folder, environ, url, server.dsn, context)
+        await _play(stage, year_ago.isoformat())
+    _look_further(folder)
+
+
+async def _play(stage: Stage, since: str) -> None:
+    say("\nEvery refund of the year, each with its charge and its ledger lines:")
+    await stage.run("backfill", "--from", since)
+    say("\nMeanwhile at Stripe: 12 new refunds; two old ones change.")
+    await stage.stripe("change", kind="new", count=12)
+    failed = await stage.stripe("change", kind="fail", count=1)
+    arrived = await stage.stripe("change", kind="arn", count=1)
+    await stage.run("sync")
+    say(
+        "\nsync found the new ones. A list by created never shows changes of old ones; fetch reads those:"
+    )
+    await stage.run("fetch", *failed["ids"], *arrived["ids"])
+    await _summary(stage)
+
+
+async def _summary(stage: Stage) -> None:
+    from service import wiring
+
+    summary = await wiring.summary(stage.dsn)
+    say("\nFor finance, from the views in the schema finance:\n")
+    say(f"  {'currency':<10}{'refunds':>9}{'gross':>18}{'failed':>16}{'pending':>16}")
+    for row in summary.by_currency[:8]:
+        amounts = "".join(
+            f"{row[name]:>{width},}" if row[name] is not None else f"{'?':>{width}}"
+            for name, width in (("gross", 18), ("failed", 16), ("pending", 16))
+        )
+        say(f"  {row['currency']:<10}{row['refunds']:>9,}{amounts}")
+    if len(summary.by_currency) > 8:
+        say(f"  and {len(summary.by_currency) - 8} more currencies")
+    say(f"\n  {'month':<12}{'covered':>9}  complete")
+    for row in reversed(summary.by_month):
+        word = (
+            "yes"
+            if row["complete"]
+            else "no, it is not over"
+            if row["share_covered"] > 0 and row is summary.by_month[0]
+            else "no"
+        )
+        say(f"  {row['month']:%Y-%m}     {row['share_covered']:>9.2%}  {word}")
+
+
+def _look_further(folder: Path) -> None:
+    say(
+        "\nLook further:\n"
+        f"  REFUND_SYNC_DATA_DIR={folder} refund-sync psql\n"
+        "      table finance.completeness_by_month;\n"
+        f"  REFUND_SYNC_DATA_DIR={folder} refund-sync status\n"
+        "\nWith your own account, a restricted key (see README):\n"
+        "  STRIPE_API_KEY=rk_test_... refund-sync backfill --month 2026-01\n"
+        "\nThis folder is kept until the next demo."
+    )
+
+
+def _environment(folder: Path, url: str, since: str) -> dict[str, str]:
+    """Nothing of the caller's own key, database and settings."""
+    (folder / "refund-sync.toml").touch()
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
+    return {
+        **kept,
+        "STRIPE_API_KEY": KEY,
+        "REFUND_SYNC_STRIPE_API_BASE": url,
+        "REFUND_SYNC_DATA_DIR": str(folder),
+        "REFUND_SYNC_SINCE": since,
+    }
+
+
+@asynccontextmanager
+async def _simulator(since: str) -> AsyncIterator[str]:
+    """A simulator that ends with us, whatever ends us."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "service.simulator", "--port=0", "--with-parent", "--limits=test",
+        f"--refunds={REFUNDS}", f"--from={since}", "--latency-ms=100",
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+    try:
+        told = await process.stdout.readline() if process.stdout else b""
+        if not told:
+            raise DemoError("the simulator did not start")
+        yield str(json.loads(told)["url"])
+    finally:
+        await _ended(process)
+
+
+async def _ended(process: asyncio.subprocess.Process) -> None:
+    """Asks a child to end, and insists after a while."""
+    if process.returncode is None:
+        process.send_signal(signal.SIGTERM)
+        try:
+            await asyncio.wait_for(process.wait(), 20)
+        except TimeoutError:
+            process.kill()
+            await process.wait()

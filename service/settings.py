@@ -1,0 +1,265 @@
+"""Settings: flag before environment before secret file before TOML before default."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+
+from service.domain.errors import SettingError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+PREFIX = "REFUND_SYNC_"
+SECRETS = ("STRIPE_API_KEY", "DATABASE_URL")
+TOML_PLACES = ("./refund-sync.toml", "/etc/refund-sync/config.toml")
+STRIPE = "https://api.stripe.com"
+LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+LIVE_RATE, TEST_RATE = 100.0, 25.0
+_KUBERNETES = re.compile(r"REFUND_SYNC_(.+_)?(SERVICE_HOST|SERVICE_PORT.*|PORT.*)")
+_KEY = re.compile(r"(rk|sk)_(live|test)_\S+")
+
+
+@dataclass(frozen=True, slots=True)
+class StripeKey:
+    """A key that looks like one; its text appears in no repr."""
+
+    secret: SecretStr
+    livemode: bool
+    kind: Literal["restricted", "secret"]
+
+
+class Settings(BaseModel):
+    """Everything that can be set. Secrets never show."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    stripe_api_key: SecretStr | None = Field(
+        default=None, description="a restricted key, rk_live_… or rk_test_…"
+    )
+    database_url: SecretStr | None = Field(
+        default=None, description="any DSN that asyncpg takes; unset: embedded"
+    )
+    stripe_api_base: str = Field(default=STRIPE, description="where Stripe is")
+    data_dir: Path | None = Field(default=None, description="where the embedded Postgres lives")
+    since: datetime = Field(
+        default=datetime(2011, 1, 1, tzinfo=UTC), description="a date or an instant"
+    )
+    account_id: str | None = Field(
+        default=None, pattern=r"^acct_\w+$", description="acct_…, the key's own account"
+    )
+    hydrate: Literal["expand", "retrieve", "parts"] = Field(
+        default="expand", description="expand, retrieve or parts"
+    )
+    concurrency: int = Field(default=24, ge=1, le=256, description="a whole number from 1 to 256")
+    endpoint_rate: float = Field(
+        default=25.0, gt=0, le=1e6, description="requests a second, above 0"
+    )
+    global_rate: float | None = Field(
+        default=None, gt=0, le=1e6, description="requests a second, above 0"
+    )
+    settle_lag_s: int = Field(default=600, ge=0, le=86_400, description="seconds, 0 to 86400")
+    sync_interval_s: int = Field(default=300, ge=1, le=86_400, description="seconds, 1 to 86400")
+    deadline_s: float = Field(default=600.0, gt=0, le=86_400, description="seconds, above 0")
+    drain_s: float = Field(default=25.0, ge=0, le=600, description="seconds, 0 to 600")
+    metadata: str = Field(
+        default="keep", description="keep, drop, or the keys to keep, comma-separated"
+    )
+    read_allowance: int | None = Field(default=None, gt=0, description="reads in 30 days, above 0")
+    http: str = Field(default="127.0.0.1:8321", pattern=r"^.+:\d{1,5}$", description="host:port")
+    log_format: Literal["auto", "console", "json"] = Field(
+        default="auto", description="auto, console or json"
+    )
+    allow_api_base: bool = False
+    origins: dict[str, str] = {}
+
+    @field_validator("since")
+    @classmethod
+    def _in_utc(cls, value: datetime) -> datetime:
+        return value if value.tzinfo else value.replace(tzinfo=UTC)
+
+    @property
+    def since_s(self) -> int:
+        return int(self.since.timestamp())
+
+    @property
+    def rate_of_all(self) -> float:
+        """Requests a second over all endpoints: as set, else Stripe's for the mode of the key."""
+        if self.global_rate is not None:
+            return self.global_rate
+        key = self.stripe_api_key
+        live = key is not None and "_live_" in key.get_secret_value()[:8]
+        return LIVE_RATE if live else TEST_RATE
+
+    def require_key(self) -> StripeKey:
+        """Raises SettingError where there is none, or it is none."""
+        if self.stripe_api_key is None:
+            raise SettingError(
+                "no Stripe key is set",
+                hint="Set STRIPE_API_KEY, or STRIPE_API_KEY_FILE, to a restricted key (rk_…)."
+                " Without one, `refund-sync demo` shows what it does.",
+            )
+        found = _KEY.fullmatch(self.stripe_api_key.get_secret_value())
+        if found is None:
+            raise SettingError(
+                "STRIPE_API_KEY does not look like a Stripe key",
+                hint="It begins with rk_live_, rk_test_, sk_live_ or sk_test_. A restricted key (rk_) is enough.",
+            )
+        kind: Literal["restricted", "secret"] = "restricted" if found[1] == "rk" else "secret"
+        return StripeKey(self.stripe_api_key, found[2] == "live", kind)
+
+    def secrets(self) -> list[str]:
+        """What must never be shown: the key, and the password of the database."""
+        key = self.stripe_api_key.get_secret_value() if self.stripe_api_key else ""
+        dsn = self.database_url.get_secret_value() if self.database_url else ""
+        return [secret for secret in (key, urlsplit(dsn).password or "") if secret]
+
+
+SETTABLE = tuple(n for n in Settings.model_fields if n not in {"allow_api_base", "origins"})
+
+
+def variable_of(name: str) -> str:
+    return name.upper() if name.upper() in SECRETS else PREFIX + name.upper()
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """One value as given, and by what."""
+
+    name: str
+    value: Any
+    origin: str
+
+
+def load_settings(
+    environ: Mapping[str, str],
+    *,
+    config: Path | None = None,
+    flags: Mapping[str, object] | None = None,
+) -> Settings:
+    """All settings, each with its origin. Raises SettingError that names every one that is wrong."""
+    _refuse_unknown(environ)
+    given: dict[str, Given] = {}
+    for found in (
+        *_from_toml(config), *_from_secret_files(environ), *_from_environment(environ),
+        *(Given(name, value, "flag") for name, value in (flags or {}).items() if value is not None),
+    ):  # fmt: skip
+        given[found.name] = found
+    try:
+        settings = Settings.model_validate(
+            {g.name: g.value for g in given.values()}
+            | {"origins": {g.name: g.origin for g in given.values()}}
+        )
+    except ValidationError as error:
+        raise SettingError(_told(error, given)) from None
+    _check_base(settings)
+    return settings
+
+
+def _told(error: ValidationError, given: Mapping[str, Given]) -> str:
+    """Each bad setting by name, origin and what is expected; never the value of a secret."""
+    bad = {str(problem["loc"][0]): problem for problem in error.errors(include_input=False)}
+    lines = [
+        f"{variable_of(name)} ({given[name].origin if name in given else 'default'}) is not"
+        f" {Settings.model_fields[name].description or 'understood'}"
+        for name in bad
+    ]
+    return "; ".join(lines)
+
+
+def _from_environment(environ: Mapping[str, str]) -> Iterator[Given]:
+    for name in SETTABLE:
+        if value := environ.get(variable_of(name)):
+            yield Given(name, value, "environment")
+
+
+def _from_secret_files(environ: Mapping[str, str]) -> Iterator[Given]:
+    """``X_FILE``, else systemd's credential of that name."""
+    for variable in SECRETS:
+        named = environ.get(f"{variable}_FILE")
+        if named and environ.get(variable):
+            raise SettingError(
+                f"{variable} and {variable}_FILE are both set", hint="Keep one of them."
+            )
+        if named:
+            yield Given(variable.lower(), _secret_in(Path(named), variable), f"file {named}")
+        elif credential := _credential(environ, variable):
+            yield Given(variable.lower(), _secret_in(credential, variable), "systemd credential")
+
+
+def _credential(environ: Mapping[str, str], variable: str) -> Path | None:
+    folder = environ.get("CREDENTIALS_DIRECTORY")
+    places = [Path(folder) / name for name in (variable, variable.lower())] if folder else []
+    return next((place for place in places if place.is_file()), None)
+
+
+def _secret_in(path: Path, variable: str) -> str:
+    try:
+        text = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise SettingError(f"{variable}_FILE: {path} cannot be read: {reason}") from None
+    if not text:
+        raise SettingError(f"{variable}_FILE: {path} is empty")
+    return text
+
+
+def _from_toml(config: Path | None) -> Iterator[Given]:
+    places = [config] if config else [Path(place) for place in TOML_PLACES]
+    path = next((place for place in places if place.is_file()), None)
+    if path is None:
+        if config:
+            raise SettingError(f"the configuration file {config} is not there")
+        return
+    for name, value in _parsed(path).items():
+        if name.upper() in SECRETS:
+            raise SettingError(
+                f"{path}: {name} does not belong here",
+                hint=f"Set {name.upper()} in the environment, or {name.upper()}_FILE to a file of its own.",
+            )
+        if name not in SETTABLE:
+            raise SettingError(f"{path}: unknown setting {name}{_nearest(name, SETTABLE)}")
+        yield Given(name, ",".join(value) if isinstance(value, list) else value, str(path))
+
+
+def _parsed(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingError(f"{path} cannot be read as TOML: {error}") from None
+
+
+def _refuse_unknown(environ: Mapping[str, str]) -> None:
+    known = [variable_of(name) for name in SETTABLE]
+    for name in environ:
+        if name.startswith(PREFIX) and name not in known and not _KUBERNETES.fullmatch(name):
+            raise SettingError(f"unknown setting {name}{_nearest(name, known)}")
+
+
+def _nearest(name: str, known: tuple[str, ...] | list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _check_base(settings: Settings) -> None:
+    """A key must not go to a wrong address by a slip of the keyboard."""
+    base = urlsplit(settings.stripe_api_base)
+    plain = not (base.path.strip("/") or base.query or base.username)
+    if plain and settings.stripe_api_base.rstrip("/") == STRIPE:
+        return
+    if plain and base.scheme in {"http", "https"} and base.hostname in LOOPBACK:
+        return
+    if settings.allow_api_base and base.scheme in {"http", "https"} and base.hostname:
+        return
+    raise SettingError(
+        f"REFUND_SYNC_STRIPE_API_BASE is neither {STRIPE} nor on this machine",
+        hint="If it is meant, say so with --allow-api-base: the key will be sent there.",
+    )
