@@ -80,6 +80,7 @@ class World:
     created: array[int]
     slots: array[int]
     livemode: bool = False
+    charges_from: int = 0
     extra: list[Json] = field(default_factory=list)
     changed: dict[int, Json] = field(default_factory=dict)
     charges: dict[str, Json] = field(default_factory=dict)
@@ -92,7 +93,8 @@ class World:
         shape: str = "even", hot_second: int = 0, livemode: bool = False,
     ) -> World:  # fmt: skip
         times = _times(refunds, start, end, shape, hot_second)
-        return cls(account, seed, array("q", times), array("q", range(refunds)), livemode)
+        slots = array("q", range(refunds))
+        return cls(account, seed, array("q", times), slots, livemode, start - 30 * DAY)
 
     def number_of(self, object_id: str) -> int | None:
         """The number of a seeded object that an id of ours names."""
@@ -140,7 +142,7 @@ class World:
             "email": f"customer{first}@example.com", "amount": amount, "created": created,
             "presented": amount * 17, "expires": created + 30 * DAY, "settled": settled,
             "minus": -settled, "available": created + 2 * DAY, "failed_at": created + 6,
-            "charged": _amount(first) * 3 + 1000, "refunded": both, "charged_at": created // DAY * DAY - DAY,
+            "charged": _amount(first) * 3 + 1000, "refunded": both, "charged_at": self.charges_from + first,
         }  # fmt: skip
 
     def place_of(self, object_id: str) -> int | None:

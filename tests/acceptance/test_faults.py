@@ -10,16 +10,17 @@ import pytest
 from tests.acceptance.stage import SINCE, UNTIL, Stage, simulated_stripe
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
 SPAN = ("backfill", "--from", SINCE, "--to", UNTIL)
 
 
 async def test_errors_resets_and_truncated_pages_change_nothing_in_the_end(
-    database: str, tmp_path: Path
+    database: str, open_folder: Path
 ) -> None:
     with simulated_stripe(refunds=6_000) as stripe:
-        stage = Stage(stripe, tmp_path, database)
+        stage = Stage(stripe, open_folder, database)
         stripe.faults(error_500=0.05, reset=0.02, truncate=0.02)
         told = stage.run(*SPAN).told
         stripe.heal()
@@ -27,19 +28,19 @@ async def test_errors_resets_and_truncated_pages_change_nothing_in_the_end(
         await stage.assert_equal_to_stripe()
 
 
-async def test_a_storm_of_429s_slows_it_and_loses_nothing(database: str, tmp_path: Path) -> None:
+async def test_a_storm_of_429s_slows_it_and_loses_nothing(database: str, open_folder: Path) -> None:
     with simulated_stripe(refunds=3_000, limits="test") as stripe:
-        stage = Stage(stripe, tmp_path, database, {"endpoint_rate": 60, "global_rate": 60})
+        stage = Stage(stripe, open_folder, database, {"endpoint_rate": 60, "global_rate": 60})
         stage.run(*SPAN)
         assert sum(stripe.stats()["rate_limited"].values()) > 0
         await stage.assert_equal_to_stripe()
 
 
 async def test_a_run_past_its_deadline_is_not_ok_and_the_next_one_goes_on(
-    database: str, tmp_path: Path
+    database: str, open_folder: Path
 ) -> None:
     with simulated_stripe(refunds=3_000) as stripe:
-        stage = Stage(stripe, tmp_path, database, {"deadline_s": 3})
+        stage = Stage(stripe, open_folder, database, {"deadline_s": 3})
         stripe.faults(error_503=1.0)
         stage.run(*SPAN, expect=6)
         async with stage.connection() as connection:
@@ -56,10 +57,10 @@ async def test_a_run_past_its_deadline_is_not_ok_and_the_next_one_goes_on(
 
 @pytest.mark.parametrize("fault", ["empty_after_cursor", "skip_second_after_cursor"])
 async def test_lists_that_skip_after_a_cursor_lose_nothing(
-    fault: str, database: str, tmp_path: Path
+    fault: str, database: str, open_folder: Path
 ) -> None:
     with simulated_stripe(refunds=3_000, hot_second=450) as stripe:
-        stage = Stage(stripe, tmp_path, database)
+        stage = Stage(stripe, open_folder, database)
         stripe.faults(**{fault: 1.0})
         stage.run(*SPAN)
         stripe.heal()
@@ -68,10 +69,10 @@ async def test_lists_that_skip_after_a_cursor_lose_nothing(
 
 @pytest.mark.parametrize("shift_s", [-86_400, 86_400])
 async def test_a_wrong_date_never_stretches_a_claim(
-    shift_s: int, database: str, tmp_path: Path
+    shift_s: int, database: str, open_folder: Path
 ) -> None:
     with simulated_stripe(refunds=500) as stripe:
-        stage = Stage(stripe, tmp_path, database)
+        stage = Stage(stripe, open_folder, database)
         stripe.faults(wrong_date_s=shift_s)
         stage.run("sync")
         async with stage.connection() as connection:
@@ -82,11 +83,13 @@ async def test_a_wrong_date_never_stretches_a_claim(
         assert beyond == 0
 
 
-async def test_all_ways_of_hydrating_end_in_identical_tables(new_database, tmp_path: Path) -> None:
+async def test_all_ways_of_hydrating_end_in_identical_tables(
+    new_database: Callable[[], Awaitable[str]], open_folder: Path
+) -> None:
     with simulated_stripe(refunds=400) as stripe:
         tables = []
         for way in ("expand", "retrieve", "parts"):
-            stage = Stage(stripe, tmp_path, await new_database(), {"hydrate": way})
+            stage = Stage(stripe, open_folder, await new_database(), {"hydrate": way})
             stage.run(*SPAN)
             await stage.assert_equal_to_stripe()
             tables.append(await everything(stage))
@@ -96,13 +99,13 @@ async def test_all_ways_of_hydrating_end_in_identical_tables(new_database, tmp_p
 
 
 async def test_slow_expansions_fall_back_to_other_ways_and_the_same_tables(
-    new_database, tmp_path: Path
+    new_database: Callable[[], Awaitable[str]], open_folder: Path
 ) -> None:
     with simulated_stripe(refunds=300) as stripe:
-        plain = Stage(stripe, tmp_path, await new_database())
+        plain = Stage(stripe, open_folder, await new_database())
         plain.run(*SPAN)
         stripe.faults(expand_timeout=10)
-        fallback = Stage(stripe, tmp_path, await new_database())
+        fallback = Stage(stripe, open_folder, await new_database())
         fallback.run(*SPAN)
         stripe.heal()
         assert await everything(plain) == await everything(fallback)
@@ -131,9 +134,9 @@ async def everything(stage: Stage) -> dict[str, list[str]]:
     return found
 
 
-async def test_two_commands_at_once_are_never_wrong(database: str, tmp_path: Path) -> None:
+async def test_two_commands_at_once_are_never_wrong(database: str, open_folder: Path) -> None:
     with simulated_stripe(refunds=5_000, latency_ms=10) as stripe:
-        stage = Stage(stripe, tmp_path, database)
+        stage = Stage(stripe, open_folder, database)
         both = [stage.start(*SPAN), stage.start(*SPAN), stage.start("sync")]
         for process in both:
             out, err = process.communicate(timeout=120)
@@ -143,10 +146,10 @@ async def test_two_commands_at_once_are_never_wrong(database: str, tmp_path: Pat
 
 
 async def test_two_commands_at_once_on_the_embedded_database_are_never_wrong(
-    tmp_path: Path,
+    open_folder: Path,
 ) -> None:
     with simulated_stripe(refunds=3_000, latency_ms=10) as stripe:
-        stage = Stage(stripe, tmp_path)
+        stage = Stage(stripe, open_folder)
         both = [stage.start(*SPAN), stage.start(*SPAN)]
         for process in both:
             _, err = process.communicate(timeout=120)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import shutil
 import signal
-import subprocess
 import time
 from typing import TYPE_CHECKING
 
@@ -17,7 +15,10 @@ from service.jobs.cover import BATCH_ROWS, QUEUE_PAGES, WRITERS
 from tests.acceptance.stage import SINCE, UNTIL, Stage, simulated_stripe
 
 if TYPE_CHECKING:
+    import subprocess
     from pathlib import Path
+
+    from tests.databases import OwnServer
 
 SPAN = ("backfill", "--from", SINCE, "--to", UNTIL)
 KILLS = 20
@@ -27,11 +28,13 @@ REFUNDS = 40_000
 
 
 async def test_killed_twenty_times_it_ends_equal_and_repeats_only_what_was_in_flight(
-    tmp_path: Path,
+    open_folder: Path,
 ) -> None:
     chance = random.Random(20)
     with simulated_stripe(refunds=REFUNDS, latency_ms=20) as stripe:
-        stage = Stage(stripe, tmp_path, settings={"concurrency": CONCURRENCY, "endpoint_rate": 60})
+        stage = Stage(
+            stripe, open_folder, settings={"concurrency": CONCURRENCY, "endpoint_rate": 60}
+        )
         stage.run("status")
         inside = 0
         for _ in range(KILLS):
@@ -106,10 +109,10 @@ async def _assert_equal(stage: Stage) -> None:
 
 
 async def test_a_signal_commits_what_is_proven_and_says_what_remains(
-    database: str, tmp_path: Path
+    database: str, open_folder: Path
 ) -> None:
     with simulated_stripe(refunds=20_000, latency_ms=20) as stripe:
-        stage = Stage(stripe, tmp_path, database, {"concurrency": 4, "endpoint_rate": 40})
+        stage = Stage(stripe, open_folder, database, {"concurrency": 4, "endpoint_rate": 40})
         for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
             process = stage.start(*SPAN)
             await _until_it_writes(stage, process)
@@ -125,10 +128,10 @@ async def test_a_signal_commits_what_is_proven_and_says_what_remains(
 
 
 async def test_postgres_stopped_at_once_and_started_again_is_waited_for(
-    own_server, tmp_path: Path
+    own_server: OwnServer, open_folder: Path
 ) -> None:
     with simulated_stripe(refunds=20_000, latency_ms=20) as stripe:
-        stage = Stage(stripe, tmp_path, own_server.dsn, {"concurrency": 4, "endpoint_rate": 60})
+        stage = Stage(stripe, open_folder, own_server.dsn, {"concurrency": 4, "endpoint_rate": 60})
         stage.run("migrate")
         process = stage.start(*SPAN)
         await _until_it_writes(stage, process)
@@ -141,7 +144,7 @@ async def test_postgres_stopped_at_once_and_started_again_is_waited_for(
 
 
 async def test_a_full_disk_is_said_clearly_and_continued_from(
-    own_server, small_disk: Path, tmp_path: Path
+    own_server: OwnServer, small_disk: Path, tmp_path: Path
 ) -> None:
     with simulated_stripe(refunds=20_000) as stripe:
         stage = Stage(stripe, tmp_path, own_server.dsn)
@@ -159,4 +162,3 @@ async def test_a_full_disk_is_said_clearly_and_continued_from(
                 )
         stage.run(*SPAN)
         await stage.assert_equal_to_stripe()
-        shutil.rmtree(small_disk, ignore_errors=True)

@@ -33,6 +33,9 @@ START_LIMIT_S = 60.0
 STOP_LIMIT_S = 30.0
 LOCK_LIMIT_S = 120.0
 LONGEST_SOCKET_FOLDER = 90
+_started: list[subprocess.Popen[bytes]] = []
+"""Servers that this process started: they may outlive it, so nothing waits for them but a stop."""
+
 OPTIONS = ("shared_buffers=256MB", "max_wal_size=4GB", "jit=off", "listen_addresses=")
 
 
@@ -208,6 +211,7 @@ def _start(data: Path, binaries: Binaries, account: Account) -> Path:
             **account.as_options(), cwd="/", stdin=subprocess.DEVNULL, stdout=out, stderr=out,
             start_new_session=True,
         )  # fmt: skip
+    _started.append(process)
     try:
         _await_ready(process, data, binaries, log)
     except BaseException:
