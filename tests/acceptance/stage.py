@@ -140,8 +140,11 @@ class Stage:
 
     def socket_folder(self) -> Path:
         """Where the embedded server listens: line 5 of its postmaster.pid."""
-        pid_file = next((self.folder / "data").glob("pg*/postmaster.pid"))
-        return Path(pid_file.read_text().splitlines()[4])
+        for pid_file in (self.folder / "data").glob("pg*/postmaster.pid"):
+            lines = pid_file.read_text().splitlines()
+            if len(lines) >= 5 and lines[4]:
+                return Path(lines[4])
+        raise FileNotFoundError("no embedded server runs")
 
     async def assert_equal_to_stripe(self) -> None:
         async with self.connection() as connection:

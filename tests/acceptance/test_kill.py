@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -60,17 +61,20 @@ async def test_killed_twenty_times_it_ends_equal_and_repeats_only_what_was_in_fl
 
 async def _until_it_writes(stage: Stage, process: subprocess.Popen[str]) -> None:
     """Until the process has begun to commit, or a few seconds have passed."""
+    began = datetime.now(UTC)
     for _ in range(400):
         if process.poll() is not None:
             raise AssertionError(f"ended by itself: {process.communicate()}")
         try:
             async with stage.connection() as connection:
                 if await connection.fetchval(
-                    "SELECT inserted > 0 OR exists(SELECT FROM refund_sync.coverage_claim k WHERE k.run_id = r.id)"
-                    " FROM refund_sync.run r ORDER BY started_at DESC LIMIT 1"
+                    "SELECT exists(SELECT FROM refund_sync.coverage_claim k WHERE k.run_id = r.id)"
+                    " FROM refund_sync.run r WHERE outcome = 'running' AND started_at > $1"
+                    " ORDER BY started_at DESC LIMIT 1",
+                    began,
                 ):
                     return
-        except (OSError, StopIteration, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except (OSError, IndexError, asyncpg.PostgresError, asyncpg.InterfaceError):
             pass
         await asyncio.sleep(0.02)
 
@@ -100,7 +104,7 @@ async def _assert_equal(stage: Stage) -> None:
             try:
                 async with stage.connection():
                     break
-            except (OSError, StopIteration, asyncpg.PostgresError):
+            except (OSError, IndexError, asyncpg.PostgresError):
                 await asyncio.sleep(0.05)
         await stage.assert_equal_to_stripe()
     finally:
