@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,7 +30,7 @@ from service.adapters.stripe.decode import Decoder
 from service.adapters.stripe.identity import who_are_we
 from service.adapters.stripe.limits import Limits
 from service.adapters.stripe.source import StripeRefunds
-from service.domain.errors import SchemaError
+from service.domain.errors import RefundSyncError, SchemaError
 from service.domain.span import Span
 from service.jobs import plan
 from service.jobs.cover import Cover, Covering, always
@@ -37,7 +38,7 @@ from service.jobs.estimate import Estimate, estimated
 from service.jobs.record import Run, recorded
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from service.adapters.postgres.connect import Connection, Pool
@@ -47,6 +48,10 @@ if TYPE_CHECKING:
     from service.settings import Settings
 
 POOL_SIZE = 6
+READY_LIMIT_S = 5.0
+
+Planned = Callable[[PostgresStore], Awaitable[Covering]]
+Gate = Callable[[], Awaitable[object]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,10 +227,10 @@ async def cover(
     account: Account,
     job: str,
     wanted: Span,
-    planned: Callable[[PostgresStore], Awaitable[Covering]],
+    planned: Planned,
     progress: Progress,
     *,
-    gate: Callable[[], Awaitable[None]] = always,
+    gate: Gate | None = None,
 ) -> int:
     """Runs one covering as a recorded run. Returns the seconds of it that stay unread."""
     async with recorded_run(account, job, wanted, progress) as (run, store):
@@ -236,7 +241,7 @@ async def cover(
             progress,
             concurrency=account.settings.concurrency,
             drain_s=account.settings.drain_s,
-            gate=gate,
+            gate=gate or always,
         ).run(covering)
         if progress.settle_bound is not None:
             await store.settle(progress.settle_bound)
@@ -257,6 +262,24 @@ async def look_again(account: Account, wanted: Span, progress: Progress) -> int:
 
     span = Span(covering.spans[0].start, covering.spans[-1].end)
     return await cover(account, "second look", span, planned, progress)
+
+
+async def database_checks(account: Account) -> dict[str, str | None]:
+    """What is wrong with the database and its schema; None is fine. Asked once, without patience."""
+
+    async def read(connection: Connection) -> SchemaState:
+        return await schema_state(connection)
+
+    try:
+        state = await asyncio.wait_for(account.database.once(read), READY_LIMIT_S)
+    except (RefundSyncError, TimeoutError) as error:
+        return {"database": str(error) or "no answer", "schema": None}
+    return {"database": None, "schema": None if state.name == CURRENT else str(state)}
+
+
+async def quarantined(account: Account) -> int:
+    told = await status(account.database)
+    return sum(a["quarantined"] for a in told["accounts"] if a["account_id"] == account.id)
 
 
 async def status(database: Database) -> dict[str, Any]:

@@ -10,7 +10,7 @@ def main() -> None:
 
 
 def _run() -> None:
-    from service.cli import config, cover, database, demo, doctor, refunds, status  # noqa: F401
+    from service.cli import config, cover, database, demo, doctor, refunds, run, status  # noqa: F401
     from service.cli.app import app
 
     app.meta()

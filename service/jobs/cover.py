@@ -65,7 +65,7 @@ class Cover:
         *,
         concurrency: int,
         drain_s: float,
-        gate: Callable[[], Awaitable[None]] = always,
+        gate: Callable[[], Awaitable[object]] = always,
     ) -> None:
         self._source = source
         self._store = store

@@ -241,5 +241,7 @@ class Simulator:
         raise ConnectionResetError
 
     def _refused(self, error: RequestError) -> web.Response:
-        headers = {"Stripe-Should-Retry": "false"} if error.status < 500 and error.status != 409 else {}
+        headers = (
+            {"Stripe-Should-Retry": "false"} if error.status < 500 and error.status != 409 else {}
+        )
         return web.json_response({"error": error.error}, status=error.status, headers=headers)

@@ -57,72 +57,69 @@ async def connect(
     Raises DatabaseAwayError where it may work later, and DatabaseError where it will not. No
     message holds the password. *command_limit_s* ends a single statement; None for migrations.
     """
-
-    async def opened(manner: _Manner) -> asyncpg.Connection[asyncpg.Record]:
-        return await _opened(
-            dsn, manner, application_name=application_name, command_limit_s=command_limit_s
-        )
-
-    try:
-        connection = await opened(_DIRECT)
-    except DatabaseError as refused:
-        if not isinstance(refused.__cause__, asyncpg.ProtocolViolationError):
-            raise
-        return await _usable(await opened(_POOLED))
-    if await is_pooled(connection):
-        await connection.close()
-        connection = await opened(_POOLED)
-    return await _usable(connection)
+    with translated():
+        try:
+            connection = await _opened(dsn, _DIRECT, application_name, command_limit_s)
+        except asyncpg.ProtocolViolationError:
+            return _usable(await _opened(dsn, _POOLED, application_name, command_limit_s))
+        if await _backend_differs(connection):
+            await connection.close()
+            connection = await _opened(dsn, _POOLED, application_name, command_limit_s)
+        return _usable(connection)
 
 
 async def create_pool(dsn: str, *, size: int, application_name: str = "refund-sync") -> Pool:
     """At most *size* connections, each made by ``connect``; it heals when the server comes back."""
 
-    async def made(*_args: Any, **_ours: Any) -> asyncpg.Connection[asyncpg.Record]:
+    async def made(*_args: Any, **_options: Any) -> asyncpg.Connection[asyncpg.Record]:
         return await connect(dsn, application_name=application_name)
 
     return await asyncpg.create_pool(min_size=1, max_size=size, connect=made)
 
 
 async def is_pooled(connection: Connection) -> bool:
-    """Whether a pooler such as PgBouncer sits between us and Postgres.
-
-    It hands out a process number of its own, not that of the backend which answers.
-    """
+    """Whether a pooler such as PgBouncer sits between us and Postgres."""
     with translated():
-        backend = await connection.fetchval("SELECT pg_backend_pid()")
-        return bool(backend != connection.get_server_pid())
+        return await _backend_differs(connection)
 
 
 async def _opened(
-    dsn: str, manner: _Manner, *, application_name: str, command_limit_s: float | None
+    dsn: str, manner: _Manner, application_name: str, command_limit_s: float | None
 ) -> asyncpg.Connection[asyncpg.Record]:
     try:
-        with translated():
-            connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(
-                dsn,
-                timeout=CONNECT_LIMIT_S,
-                command_timeout=command_limit_s,
-                statement_cache_size=manner.statement_cache_size,
-                server_settings={"application_name": application_name, **manner.settings},
-            )
-    except (ValueError, asyncpg.ClientConfigurationError) as error:
+        return await asyncpg.connect(
+            dsn,
+            timeout=CONNECT_LIMIT_S,
+            command_timeout=command_limit_s,
+            statement_cache_size=manner.statement_cache_size,
+            server_settings=manner.settings | {"application_name": application_name},
+        )
+    except ValueError:
+        # The parser quotes what it could not read, which may be a piece of the password.
         raise DatabaseError(
-            "DATABASE_URL is not a DSN that can be understood",
-            hint="Write it as postgresql://user:password@host:5432/database",
-        ) from error
-    return connection
+            "DATABASE_URL is not a Postgres address",
+            hint="Write postgresql://USER:PASSWORD@HOST:5432/DATABASE; "
+            "percent-encode special characters in the password.",
+        ) from None
 
 
-async def _usable(
+def _usable(
     connection: asyncpg.Connection[asyncpg.Record],
 ) -> asyncpg.Connection[asyncpg.Record]:
-    """The connection, if the server is new enough."""
     major = connection.get_server_version().major
-    if major < OLDEST_MAJOR:
-        await connection.close()
-        raise DatabaseError(
-            f"the database server is Postgres {major}",
-            hint=f"refund-sync needs Postgres {OLDEST_MAJOR} or later.",
-        )
-    return connection
+    if major >= OLDEST_MAJOR:
+        return connection
+    connection.terminate()
+    raise DatabaseError(
+        f"the database server is Postgres {major}; {OLDEST_MAJOR} or later is needed",
+        hint="Upgrade it, or name another server in DATABASE_URL.",
+    )
+
+
+async def _backend_differs(connection: Connection) -> bool:
+    """Whether another process answers than the one that greeted us: a pooler made that number up.
+
+    Asked without a prepared statement, which would stay behind on a backend that others use.
+    """
+    told = connection.get_server_pid()
+    return await connection.execute(f"SELECT WHERE pg_backend_pid() = {told:d}") != "SELECT 1"

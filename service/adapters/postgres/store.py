@@ -80,10 +80,11 @@ class Database:
             wait_initial=0.1, wait_max=5.0, wait_jitter=0.5,
         ):  # fmt: skip
             with attempt:
-                return await self._once(work)
+                return await self.once(work)
         raise AssertionError("stamina either returns or raises")
 
-    async def _once(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+    async def once(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """As ``patiently``, without a second try."""
         try:
             async with self.pool.acquire() as connection, connection.transaction():
                 await self.clock.keep_fresh(connection)

@@ -27,7 +27,7 @@ from service.adapters.stripe.retry import Failure, Retry, Stop, decide
 from service.domain.errors import ProtocolError, SettingError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
     from datetime import datetime
 
     from yarl import URL
@@ -57,6 +57,7 @@ class Transport:
         base: str = LIVE_BASE,
         deadline_s: float = 600.0,
         total_s: float = TOTAL_S,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         if not key or not key.isascii() or not key.isprintable() or " " in key:
             raise SettingError("the Stripe key is empty, or holds a character that no key has")
@@ -67,6 +68,7 @@ class Transport:
         self._base = base.rstrip("/")
         self._deadline_s = deadline_s
         self._total_s = total_s
+        self._sleep = sleep
         self._headers = {
             "Accept-Encoding": "gzip",
             "Authorization": f"Bearer {key}",
@@ -118,7 +120,7 @@ class Transport:
             if monotonic() + verdict.after_s > deadline or (tries is not None and spent >= tries):
                 raise self._given_up(endpoint, ended)
             self._tell(endpoint, ended, attempt, verdict)
-            await asyncio.sleep(verdict.after_s)
+            await self._sleep(verdict.after_s)
 
     async def _attempt(
         self, endpoint: str, url: URL, headers: Mapping[str, str] | None, total_s: float

@@ -1,0 +1,112 @@
+"""What Prometheus reads: counted where it happens, put together when it asks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from service.adapters.stripe.answers import Counters
+    from service.ports import Written
+
+
+@dataclass(slots=True)
+class Measured:
+    """Coverage of one account and stream, as the last look at the database found it."""
+
+    account_id: str
+    stream: str
+    covered_until_s: float
+    gap_s: float
+    quarantined: int
+
+
+@dataclass(eq=False)
+class Metrics:
+    """Everything since the start of this process, and the last look at the database."""
+
+    stripe: Counters | None = None
+    rows: Counter[str] = field(default_factory=Counter)
+    runs: Counter[tuple[str, str]] = field(default_factory=Counter)
+    last_success: dict[str, float] = field(default_factory=dict)
+    measured: list[Measured] = field(default_factory=list)
+
+    def count_rows(self, written: Written) -> None:
+        for name in written.__slots__:
+            self.rows[name] += getattr(written, name)
+
+    def registry(self) -> CollectorRegistry:
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(self)
+        return registry
+
+    def collect(self) -> Iterator[Metric]:
+        if self.stripe:
+            yield from self._of_stripe(self.stripe)
+        yield _counter("rows", "Refunds written, by what became of them.", ["outcome"], self.rows)
+        runs = CounterMetricFamily(
+            "refund_sync_runs", "Runs, by how they ended.", labels=["job", "outcome"]
+        )
+        for (job, outcome), count in self.runs.items():
+            runs.add_metric([job, outcome], count)
+        yield runs
+        last = GaugeMetricFamily(
+            "refund_sync_last_success_timestamp_seconds",
+            "When a job last ended well.",
+            labels=["job"],
+        )
+        for job, second in self.last_success.items():
+            last.add_metric([job], second)
+        yield last
+        yield from self._of_database()
+
+    def _of_stripe(self, stripe: Counters) -> Iterator[Metric]:
+        yield _counter(
+            "requests", "Requests to Stripe, every attempt.", ["endpoint"], stripe.requests
+        )
+        yield _counter("responses", "Answers of Stripe.", ["status"], stripe.statuses)
+        yield _counter("rate_limited", "429s met, by Stripe's reason.", ["reason"], stripe.limited)
+        yield _counter("retries", "Attempts that were repeated.", ["why"], stripe.retries)
+        yield CounterMetricFamily(
+            "refund_sync_wait_seconds", "Seconds spent waiting for permits.", value=stripe.waited_s
+        )
+        yield CounterMetricFamily(
+            "refund_sync_reads_used",
+            "Reads that count against Stripe's allowance.",
+            value=stripe.requests_total,
+        )
+
+    def _of_database(self) -> Iterator[Metric]:
+        labels = ["account", "stream"]
+        until = GaugeMetricFamily(
+            "refund_sync_covered_until_seconds",
+            "Unix time up to which the newest part is proven.",
+            labels=labels,
+        )
+        gap = GaugeMetricFamily(
+            "refund_sync_gap_seconds", "Seconds wanted and not proven.", labels=labels
+        )
+        waiting = GaugeMetricFamily(
+            "refund_sync_quarantined", "Objects in quarantine.", labels=["account"]
+        )
+        for found in self.measured:
+            until.add_metric([found.account_id, found.stream], found.covered_until_s)
+            gap.add_metric([found.account_id, found.stream], found.gap_s)
+        for account_id, count in {m.account_id: m.quarantined for m in self.measured}.items():
+            waiting.add_metric([account_id], count)
+        yield from (until, gap, waiting)
+
+
+def _counter(
+    name: str, text: str, labels: list[str], counted: Counter[str] | Counter[int]
+) -> Metric:
+    family = CounterMetricFamily(f"refund_sync_{name}", text, labels=labels)
+    for label, count in counted.items():
+        family.add_metric([str(label)], count)
+    return family
