@@ -6,13 +6,11 @@ import argparse
 import os
 import platform
 import shutil
-import sys
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
 from service.adapters.postgres.embedded import open_server
-
 from tests.bench import at_limits, idle, memory, throughput
 from tests.bench.report import Report
 
@@ -47,4 +45,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 import asyncpg
+
 from service.adapters.postgres.migrate import upgrade
 
 if TYPE_CHECKING:

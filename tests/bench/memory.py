@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from service.adapters.postgres.embedded import Server
-
     from tests.bench.report import Report
 
 NO_LIMIT = 1_000_000

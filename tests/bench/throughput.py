@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import asyncpg
-    from service.adapters.postgres.embedded import Server
 
+    from service.adapters.postgres.embedded import Server
     from tests.bench.report import Report
 
 TABLES = (

@@ -1,0 +1,375 @@
+"""The client against a simulated Stripe, and against servers that say the strangest things."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from service.adapters.stripe.endpoints import STRIPE_VERSION
+from service.adapters.stripe.errors import (
+    StripeAccessError,
+    StripeGivenUpError,
+    StripeRefusedError,
+)
+from service.adapters.stripe.limits import Limits
+from service.domain.errors import (
+    AccessError,
+    NotFoundError,
+    ProtocolError,
+    RefusedError,
+    SettingError,
+    StripeAwayError,
+)
+from service.simulator.limits import Limits as SimulatedLimits
+from tests.integration.loopback import (
+    END,
+    KEY,
+    START,
+    a_client,
+    a_parrot,
+    a_stripe,
+    a_world,
+    an_answer,
+)
+
+if TYPE_CHECKING:
+    from service.adapters.stripe.client import StripeClient
+    from service.simulator.world import World
+
+EMPTY = b'{"object":"list","data":[],"has_more":false}'
+
+
+def ids_newest_first(world: World) -> list[str]:
+    return [world.plain(place)["id"] for place in reversed(range(len(world.slots)))]
+
+
+async def ids_of(client: StripeClient, **options: Any) -> list[str]:
+    return [found["id"] async for found in client.iter_refunds(**options)]
+
+
+async def test_a_list_is_iterated_in_both_directions_and_equals_the_truth() -> None:
+    world = a_world(350, hot_second=120)
+    truth = ids_newest_first(world)
+    async with a_stripe(world) as (_, client):
+        assert await ids_of(client) == truth
+        assert await ids_of(client, limit=7, starting_after=truth[300]) == truth[301:]
+        assert await ids_of(client, ending_before=truth[-1]) == truth[-2::-1]
+        assert await ids_of(client, ending_before=truth[40], limit=7) == truth[39::-1]
+        with pytest.raises(ValueError, match="one cursor"):
+            await ids_of(client, ending_before=truth[40], starting_after=truth[1])
+
+
+async def test_every_form_of_the_created_filter_reaches_stripe() -> None:
+    world = a_world(200)
+    async with a_stripe(world) as (_, client):
+        second = world.created[100]
+        for bounds, wanted in (
+            (second, [s for s in world.created if s == second]),
+            ({"gte": second}, [s for s in world.created if s >= second]),
+            ({"gt": second, "lte": END}, [s for s in world.created if s > second]),
+            ({"gte": START, "lt": second}, [s for s in world.created if s < second]),
+        ):
+            found = [r["created"] async for r in client.iter_refunds(created=bounds)]
+            assert sorted(found) == wanted
+
+
+async def test_refunds_of_a_charge_and_of_a_payment_intent_are_listed() -> None:
+    world = a_world()
+    refund = world.plain(5)
+    async with a_stripe(world) as (_, client):
+        assert refund["id"] in await ids_of(client, charge=refund["charge"])
+        assert refund["id"] in await ids_of(client, payment_intent=refund["payment_intent"])
+        with pytest.raises(NotFoundError, match="No such"):
+            await client.refunds(charge="ch_nobody")
+
+
+async def test_single_objects_are_read_by_id_expanded_where_asked() -> None:
+    world = a_world()
+    told = world.plain(5)
+    async with a_stripe(world) as (_, client):
+        plain = msgspec.json.decode((await client.refund(told["id"])).body)
+        assert plain == told
+        expanded = msgspec.json.decode((await client.refund(told["id"], expand=["charge"])).body)
+        assert expanded["charge"]["id"] == told["charge"]
+        charge = msgspec.json.decode((await client.charge(told["charge"])).body)
+        assert charge == expanded["charge"]
+        line = (await client.balance_transaction(told["balance_transaction"])).body
+        lines = await client.balance_transactions(source=told["id"], limit=5)
+        assert msgspec.json.decode(line) in [msgspec.json.decode(raw) for raw in lines.value.data]
+        assert (await client.account()).value.id == world.account
+
+
+async def test_requests_carry_the_pinned_version_our_name_and_ask_for_gzip() -> None:
+    heads: list[bytes] = []
+
+    def answer(_: str, head: bytes) -> bytes:
+        heads.append(head)
+        return an_answer(gzip.compress(EMPTY), Content_Encoding="gzip")
+
+    async with a_parrot(answer) as base, a_client(base) as client:
+        await client.refunds(created={"gte": 1, "lt": 2}, expand=["data.charge"], limit=100)
+        await client.refund("a/../b?c#d ä")
+    first, second = (head.decode() for head in heads)
+    assert first.startswith(
+        "GET /v1/refunds?created%5Bgte%5D=1&created%5Blt%5D=2&limit=100&expand%5B%5D=data.charge "
+    )
+    assert f"Stripe-Version: {STRIPE_VERSION}" in first
+    assert "User-Agent: refund-sync/" in first
+    assert "Accept-Encoding: gzip" in first
+    assert "Stripe-Account" not in first
+    assert second.startswith("GET /v1/refunds/a%2F..%2Fb%3Fc%23d%20%C3%A4 ")
+
+
+async def test_ids_that_are_no_ids_and_endpoints_not_on_the_list_are_never_sent() -> None:
+    async with a_stripe() as (simulator, client):
+        for odd in ("", ".", ".."):
+            with pytest.raises(NotFoundError):
+                await client.refund(odd)
+        with pytest.raises(ValueError, match="ever asked"):
+            await client.send("POST /v1/refunds", bytes)
+        assert not simulator.stats.requests
+
+
+@pytest.mark.parametrize(
+    ("fault", "why"),
+    [
+        ({"error_500": 1}, "500"),
+        ({"error_503": 1}, "503"),
+        ({"reset": 1}, "connection"),
+        ({"reset_in_body": 1}, "broken"),
+        ({"truncate": 1}, "broken"),
+        ({"not_json": 1}, "broken"),
+        ({"stall": 1, "stall_s": 3}, "timeout"),
+        ({"rate_429": 1}, "429"),
+        ({"rate_429": 1, "reason_429": "global-concurrency"}, "429"),
+        ({"lock_timeout": 1}, "429"),
+    ],
+)
+async def test_what_passes_is_retried_and_counted(fault: dict[str, Any], why: str) -> None:
+    async with a_stripe(total_s=0.3) as (simulator, client):
+        simulator.faults.set(fault | {"next": 2})
+        answer = await client.refunds(limit=100)
+        assert len(answer.value.data) == 100
+        # aiohttp itself sends a GET again, once, when a kept connection turns out to be closed.
+        hidden = 1 if "reset" in fault and answer.attempts == 2 else 0
+        assert answer.attempts == 3 - hidden
+        assert client.counters.retries == {why: 2 - hidden}
+        assert client.counters.requests_total == 3 - hidden
+
+
+async def test_an_answer_without_a_date_is_a_broken_one() -> None:
+    dates = iter(["", "tomorrow", "Sun, 99 Jan 2026 00:00:00 GMT"])
+
+    def answer(_: str, __: bytes) -> bytes:
+        told = next(dates, None)
+        return an_answer(EMPTY) if told is None else an_answer(EMPTY, Date=told)
+
+    async with a_parrot(answer) as base, a_client(base) as client:
+        assert (await client.refunds()).attempts == 4
+        assert client.counters.failures == {"broken": 3}
+
+
+async def test_past_the_deadline_it_ends_with_stripes_last_words() -> None:
+    async with a_stripe(deadline_s=0.2) as (simulator, client):
+        simulator.faults.set({"error_500": 1})
+        with pytest.raises(StripeAwayError, match="HTTP 500: An unexpected error") as caught:
+            await client.refunds()
+        assert caught.value.exit_code == 6
+
+
+async def test_the_deadline_bounds_a_stalled_request_too() -> None:
+    async with a_stripe(deadline_s=0.1) as (simulator, client):
+        simulator.faults.set({"stall": 1, "stall_s": 30})
+        async with asyncio.timeout(5):
+            with pytest.raises(StripeAwayError, match="no answer in"):
+                await client.refunds()
+
+
+async def test_a_bound_on_tries_says_whether_a_smaller_request_may_help() -> None:
+    async with a_stripe(total_s=0.2) as (simulator, client):
+        faults: list[tuple[dict[str, object], int, bool]] = [
+            ({"error_503": 1}, 4, True),
+            ({"stall": 1, "stall_s": 3}, 2, True),
+            ({"rate_429": 1, "reason_429": "endpoint-concurrency"}, 4, True),
+            ({"rate_429": 1, "reason_429": "endpoint-rate"}, 4, False),
+            ({"truncate": 1}, 4, False),
+        ]
+        for fault, spent, overburdened in faults:
+            simulator.faults = type(simulator.faults)()
+            simulator.faults.set(fault)
+            before = client.counters.requests_total
+            with pytest.raises(StripeGivenUpError) as caught:
+                await client.refunds(tries=4)
+            assert client.counters.requests_total - before == spent
+            assert caught.value.overburdened == overburdened
+
+
+async def test_a_refused_key_ends_it_at_once_and_says_what_to_do() -> None:
+    async with a_stripe() as (simulator, client):
+        simulator.faults.set({"unauthorized": True})
+        with pytest.raises(AccessError, match="Invalid API Key") as caught:
+            await client.refunds()
+        assert "STRIPE_API_KEY" in caught.value.hint
+        assert client.counters.requests_total == 1
+
+
+async def test_a_missing_permission_is_named_as_the_dashboard_names_it() -> None:
+    async with a_stripe() as (simulator, client):
+        simulator.faults.set({"permissions_removed": ["rak_charge_read"]})
+        with pytest.raises(StripeAccessError, match="does not have the required") as caught:
+            await client.refunds()
+        error = caught.value
+        assert error.permission == "rak_charge_read"
+        assert error.account_id == simulator.world.account
+        assert "Charges and Refunds: Read" in error.hint
+        assert client.counters.requests_total == 1
+
+
+async def test_redirects_are_never_followed() -> None:
+    async with a_stripe() as (simulator, client):
+        simulator.faults.set({"redirect": 1})
+        with pytest.raises(ProtocolError, match="redirect"):
+            await client.refunds()
+        assert client.counters.requests_total == 1
+
+
+async def test_what_is_not_there_and_what_is_refused_are_told_apart() -> None:
+    async with a_stripe() as (_, client):
+        with pytest.raises(NotFoundError, match="No such refund"):
+            await client.refund("re_nobody")
+        with pytest.raises(NotFoundError, match="No such refund"):
+            await client.refunds(starting_after="re_nobody")
+        with pytest.raises(RefusedError, match="between 1 and 100") as caught:
+            await client.refunds(limit=1000)
+        assert isinstance(caught.value, StripeRefusedError)
+        assert caught.value.param == "limit"
+        assert caught.value.exit_code == 10
+
+
+async def test_a_refund_is_cancelled_once_however_often_the_answer_gets_lost() -> None:
+    world = a_world()
+    waiting = next(told for told in world.truth() if told["status"] == "requires_action")
+    async with a_stripe(world) as (simulator, client):
+        simulator.faults.set({"reset_in_body": 1, "next": 2})
+        answer = await client.cancel(waiting["id"], idempotency_key="cancel-1")
+        assert msgspec.json.decode(answer.body)["status"] == "canceled"
+        assert list(simulator.answers) == ["cancel-1"]
+        with pytest.raises(RefusedError, match="requires_action"):
+            await client.cancel(waiting["id"], idempotency_key="cancel-2")
+
+
+def a_list(*objects: tuple[str, int], has_more: bool = True) -> bytes:
+    data = [{"id": object_id, "created": created} for object_id, created in objects]
+    return json.dumps({"object": "list", "data": data, "has_more": has_more}).encode()
+
+
+@pytest.mark.parametrize(
+    "pages",
+    [
+        [a_list(("re_1", 5), ("re_2", 4))],
+        [a_list(("re_1", 5)), a_list(("re_2", 5))],
+        [a_list(("re_1", 5), ("re_2", 4)), a_list(("re_3", 5))],
+        [a_list()],
+        [a_list(("re_0", 5))],
+    ],
+)
+async def test_a_list_that_does_not_go_on_is_an_error_and_no_loop(pages: list[bytes]) -> None:
+    turn = count()
+    parrot = a_parrot(lambda _, __: an_answer(pages[next(turn) % len(pages)]))
+    async with parrot as base, a_client(base) as client, asyncio.timeout(5):
+        with pytest.raises(ProtocolError):
+            await ids_of(client, starting_after="re_0")
+
+
+async def test_an_answer_of_another_shape_and_one_too_large_are_errors() -> None:
+    bodies = iter(
+        [an_answer(b"[]"), an_answer(gzip.compress(b" " * (65 << 20)), Content_Encoding="gzip")]
+    )
+    async with a_parrot(lambda _, __: next(bodies)) as base, a_client(base) as client:
+        with pytest.raises(ProtocolError, match="shape"):
+            await client.refunds()
+        with pytest.raises(ProtocolError, match="larger"):
+            await client.refunds()
+
+
+async def test_an_even_stream_at_the_configured_rate_meets_no_429() -> None:
+    limits = Limits(endpoint_rate=25, global_rate=25, concurrency=8)
+    async with a_stripe(limits=SimulatedLimits("test")) as (simulator, _):
+        async with a_client(simulator.url, limits=limits) as client:
+            await asyncio.gather(*(client.refunds(limit=1) for _ in range(30)))
+            assert not client.counters.limited
+            assert client.counters.waited_s > 1
+        stats = simulator.stats
+        assert stats.first_request_at is not None
+        assert stats.last_request_at is not None
+        assert stats.last_request_at - stats.first_request_at == pytest.approx(29 / 25, abs=0.15)
+
+
+async def test_a_client_that_is_too_fast_slows_down_until_stripe_is_content() -> None:
+    limits = Limits(endpoint_rate=60, global_rate=1000, concurrency=8)
+    async with (
+        a_stripe(limits=SimulatedLimits("live")) as (simulator, _),
+        a_client(simulator.url, limits=limits) as client,
+    ):
+        await asyncio.gather(*(client.refunds(limit=1) for _ in range(60)))
+        assert client.counters.limited["endpoint-rate"] > 0
+        assert client.counters.statuses[200] == 60
+
+
+async def test_fewer_run_at_once_when_stripe_says_so() -> None:
+    limits = Limits(endpoint_rate=1000, global_rate=1000, concurrency=6)
+    async with a_stripe(a_world(20)) as (simulator, _):
+        simulator.limits.width = 5
+        simulator.latency_s = 0.01
+        async with a_client(simulator.url, limits=limits) as client:
+            await asyncio.gather(*(client.refunds(limit=1) for _ in range(60)))
+            assert limits._width.allowed(asyncio.get_running_loop().time()) < 6
+            assert client.counters.limited["endpoint-concurrency"] > 0
+            assert client.counters.statuses[200] == 60
+
+
+async def test_an_observation_begins_after_the_wait_for_its_permit() -> None:
+    limits = Limits(endpoint_rate=10, global_rate=1000, concurrency=8)
+    async with a_stripe(limits=None) as (simulator, _):
+        async with a_client(simulator.url, limits=limits) as client:
+            answers = await asyncio.gather(*(client.refunds(limit=1) for _ in range(4)))
+        begins = sorted(answer.observed_at for answer in answers)
+        assert (begins[-1] - begins[0]).total_seconds() == pytest.approx(0.3, abs=0.08)
+
+
+async def test_cancelling_a_request_passes_and_frees_its_place() -> None:
+    limits = Limits(endpoint_rate=1000, global_rate=1000, concurrency=1)
+    async with a_stripe() as (simulator, _):
+        simulator.faults.set({"stall": 1, "stall_s": 30, "next": 1})
+        async with a_client(simulator.url, limits=limits) as client:
+            stuck = asyncio.create_task(client.refunds())
+            await asyncio.sleep(0.1)
+            stuck.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await stuck
+            async with asyncio.timeout(2):
+                await client.refunds()
+
+
+@pytest.mark.parametrize("key", ["", "sk_test_a b", "sk_test_a\n", "sk_test_ä"])
+def test_a_key_that_no_header_can_carry_is_refused_without_showing_it(key: str) -> None:
+    with pytest.raises(SettingError) as caught:
+        a_client_with(key)
+    assert not key or key not in str(caught.value)
+
+
+def a_client_with(key: str) -> StripeClient:
+    from service.adapters.stripe.client import StripeClient
+    from tests.integration.loopback import now
+
+    return StripeClient(key, now=now, limits=Limits())
+
+
+def test_the_client_shows_no_key_when_it_is_printed() -> None:
+    assert KEY not in repr(a_client("http://127.0.0.1:9"))
