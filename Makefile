@@ -38,6 +38,8 @@ fmt: $(VENV)/.dev ## format, and fix what can be fixed
 lock: ## pin what is deployed, with hashes; needs uv
 	uv pip compile pyproject.toml --extra embedded --generate-hashes --universal --no-header \
 		--no-annotate --python-version 3.11 --output-file deploy/requirements.txt
+	printf 'hatchling>=1.27,<2\n' | uv pip compile - --generate-hashes --universal --no-header \
+		--no-annotate --python-version 3.11 --output-file deploy/requirements-build.txt
 
 clean: ## remove what the other targets made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .bench dist build

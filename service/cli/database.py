@@ -60,6 +60,8 @@ async def _psql(context: Context, arguments: list[str]) -> int:
                 hint="Install it (Debian and Ubuntu: postgresql-client).",
             )
         environ = {**os.environ, **libpq_environment(place.dsn)}
+        if place.server:  # pg_dump and its like, of the server's own version, for \\! in psql
+            environ["PATH"] = f"{place.server.binaries.folder}{os.pathsep}{environ.get('PATH', '')}"
         process = await asyncio.create_subprocess_exec(str(binary), *arguments, env=environ)
         return await process.wait()
 
