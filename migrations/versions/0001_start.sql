@@ -44,7 +44,7 @@ CREATE TABLE refund_sync.balance_transaction (
     PRIMARY KEY (account_id, id)
 );
 
-CREATE INDEX balance_transaction_refund ON refund_sync.balance_transaction (account_id, refund_id);
+CREATE INDEX balance_transaction_refund ON refund_sync.balance_transaction (refund_id);
 
 COMMENT ON TABLE refund_sync.balance_transaction IS 'Lines of Stripe''s ledger that belong to refunds.';
 
@@ -142,9 +142,9 @@ CREATE TABLE refund_sync.charge_link (
     PRIMARY KEY (account_id, refund_id)
 );
 
-CREATE INDEX charge_link_charge ON refund_sync.charge_link (account_id, charge_id);
+CREATE INDEX charge_link_charge ON refund_sync.charge_link (charge_id);
 
-CREATE INDEX charge_link_payment_intent ON refund_sync.charge_link (account_id, payment_intent_id);
+CREATE INDEX charge_link_payment_intent ON refund_sync.charge_link (payment_intent_id);
 
 COMMENT ON TABLE refund_sync.charge_link IS 'What ties a refund to its charge, payment and ledger lines: one row for each refund.';
 
@@ -364,7 +364,7 @@ CREATE TABLE refund_sync.refund (
     PRIMARY KEY (account_id, id)
 );
 
-CREATE INDEX refund_created ON refund_sync.refund (account_id, created_at);
+CREATE INDEX refund_created ON refund_sync.refund (created_at);
 
 COMMENT ON TABLE refund_sync.refund IS 'Refunds, each as it was last seen. Its earlier versions are in refund_version.';
 

@@ -27,6 +27,8 @@ _SESSION = _PASSED_BY_POOLERS | {
     "lock_timeout": "30s",
     "idle_in_transaction_session_timeout": "60s",
     "default_transaction_isolation": "read committed",
+    # A plan kept from when a table was small would read all of it for each batch.
+    "plan_cache_mode": "force_custom_plan",
 }
 
 

@@ -15,8 +15,8 @@ _MAIL = re.compile(r"[\w.!#$&'*+/=?^`{|}~-]{1,64}(?:@|%40)[\w-]+(?:\.[\w-]+)*")
 _DIGITS = re.compile(r"[0-9](?:[ -]{0,2}[0-9]){12,}")
 _ISSUED = re.compile(r"[3-6]|2[2-7]|8[12]")
 _GROUP = re.compile(r"[0-9]+")
-_MANY_DIGITS = re.compile(r"[0-9](?:[ -]{0,2}[0-9]){12}")
-_NO_REFERENCE = re.compile(rf"(?<![0-9])(?![0-9]{{20}}){_MANY_DIGITS.pattern}")
+_RUNS = re.compile(r"[0-9][0-9 -]{12,}")
+_CARD_LIKE = re.compile(r"(?<![0-9])(?![0-9]{20})[0-9](?:[ -]{0,2}[0-9]){12}")
 _KEY = re.compile(
     r"(?<![A-Za-z0-9])(?:[srp]k|ek|whsec)_[\w*.\u2022\u2026-]*|[*\u2022\u2026]{2,}\w*|\bBearer +\S+"
 )
@@ -58,7 +58,7 @@ def is_suspect(text: str, *, free: bool = False) -> bool:
     return (
         "@" in text
         or "%40" in text
-        or (_MANY_DIGITS.search(text) is not None and _NO_REFERENCE.search(text) is not None)
+        or any(map(_CARD_LIKE.search, _RUNS.findall(text)))
         or (not free and _NAMED.search(text) is not None)
     )
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 from service.adapters.stripe.mask import is_suspect, masked_json
+from service.adapters.stripe.shapes import Named
 
 MetadataPolicy = Literal["keep", "drop"] | frozenset[str]
 """Which metadata is kept: all, none, or the members named."""
@@ -26,6 +27,8 @@ _ESCAPES = re.compile(
     rb"|(?P<unsound>\\u[dD][89a-fA-F][0-9a-fA-F]{2}|\\u0000)"
 )
 _decode = msgspec.json.Decoder(float_hook=Decimal).decode
+_named = msgspec.json.Decoder(Named).decode
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _pack = msgspec.msgpack.Encoder().encode
 _encode = msgspec.json.Encoder(order="sorted", decimal_format="number").encode
 
@@ -53,15 +56,16 @@ def masked_text_of(value: Any, *, free: bool = False) -> str:
 def refund_text(body: bytes, metadata: MetadataPolicy) -> str:
     """The refund as Stripe renders it without expansions, unknown members kept, masked.
 
-    The same bytes however the refund was read.
+    Members that nothing is changed in keep the bytes that were received.
     """
-    members = _decode(body)
+    members: dict[str, Any] = _members(body)
     for name in EXPANDABLE:
-        if isinstance(member := members.get(name), dict):
-            members[name] = member.get("id")
-    if "metadata" in members:
-        members["metadata"] = kept_metadata(members["metadata"], metadata)
-    return masked_text_of(members)
+        if bytes(member := members.get(name, b""))[:1] == b"{":
+            members[name] = _named(member).id
+    if metadata != "keep" and "metadata" in members:
+        members["metadata"] = kept_metadata(_decode(members["metadata"]), metadata)
+    text = json_text(members)
+    return json_text(masked_json(_decode(text))) if is_suspect(text) else text
 
 
 def payload_text(body: bytes, metadata: MetadataPolicy) -> str:
