@@ -6,26 +6,27 @@ import difflib
 import re
 import tomllib
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from service.domain.errors import SettingError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 PREFIX = "REFUND_SYNC_"
 SECRETS = ("STRIPE_API_KEY", "DATABASE_URL")
-TOML_PLACES = ("./refund-sync.toml", "/etc/refund-sync/config.toml")
+TOML_PLACES = ("refund-sync.toml", "/etc/refund-sync/config.toml")
 STRIPE = "https://api.stripe.com"
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 LIVE_RATE, TEST_RATE = 100.0, 25.0
 _KUBERNETES = re.compile(r"REFUND_SYNC_(.+_)?(SERVICE_HOST|SERVICE_PORT.*|PORT.*)")
-_KEY = re.compile(r"(rk|sk)_(live|test)_\S+")
+_KEY = re.compile(r"(rk|sk)_(live|test)_[A-Za-z0-9_]+")
+SHORTEST_SECRET = 4  # taking shorter ones out of messages would leave none that can be read
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +82,21 @@ class Settings(BaseModel):
     allow_api_base: bool = False
     origins: dict[str, str] = {}
 
-    @field_validator("since")
+    @field_validator("since", mode="before")
     @classmethod
-    def _in_utc(cls, value: datetime) -> datetime:
-        return value if value.tzinfo else value.replace(tzinfo=UTC)
+    def _in_utc(cls, value: object) -> datetime:
+        """ISO 8601, UTC unless it says otherwise: a bare 2025 is no second of 1970."""
+        if isinstance(value, date) and not isinstance(value, datetime):
+            value = datetime(value.year, value.month, value.day, tzinfo=UTC)
+        moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+    @field_validator("http")
+    @classmethod
+    def _has_a_port(cls, value: str) -> str:
+        if int(value.rpartition(":")[2]) > 65_535:
+            raise ValueError("no such port")
+        return value
 
     @property
     def since_s(self) -> int:
@@ -111,16 +123,20 @@ class Settings(BaseModel):
         if found is None:
             raise SettingError(
                 "STRIPE_API_KEY does not look like a Stripe key",
-                hint="It begins with rk_live_, rk_test_, sk_live_ or sk_test_. A restricted key (rk_) is enough.",
+                hint="It begins with rk_live_ or rk_test_, and has letters and digits after that.",
             )
         kind: Literal["restricted", "secret"] = "restricted" if found[1] == "rk" else "secret"
         return StripeKey(self.stripe_api_key, found[2] == "live", kind)
 
     def secrets(self) -> list[str]:
-        """What must never be shown: the key, and the password of the database."""
+        """What must never be shown: the key, and the password of the database in every spelling."""
         key = self.stripe_api_key.get_secret_value() if self.stripe_api_key else ""
-        dsn = self.database_url.get_secret_value() if self.database_url else ""
-        return [secret for secret in (key, urlsplit(dsn).password or "") if secret]
+        parts = _split(self.database_url.get_secret_value() if self.database_url else "")
+        passwords = [
+            parts.netloc.rpartition("@")[0].partition(":")[2],
+            *parse_qs(parts.query).get("password", ()),
+        ]
+        return [s for s in {key, *passwords, *map(unquote, passwords)} if len(s) >= SHORTEST_SECRET]
 
 
 SETTABLE = tuple(n for n in Settings.model_fields if n not in {"allow_api_base", "origins"})
@@ -177,7 +193,7 @@ def _told(error: ValidationError, given: Mapping[str, Given]) -> str:
 
 def _from_environment(environ: Mapping[str, str]) -> Iterator[Given]:
     for name in SETTABLE:
-        if value := environ.get(variable_of(name)):
+        if value := environ.get(variable_of(name), "").strip():
             yield Given(name, value, "environment")
 
 
@@ -186,11 +202,9 @@ def _from_secret_files(environ: Mapping[str, str]) -> Iterator[Given]:
     for variable in SECRETS:
         named = environ.get(f"{variable}_FILE")
         if named and environ.get(variable):
-            raise SettingError(
-                f"{variable} and {variable}_FILE are both set", hint="Keep one of them."
-            )
+            raise SettingError(f"{variable} and {variable}_FILE are both set", hint="Keep one.")
         if named:
-            yield Given(variable.lower(), _secret_in(Path(named), variable), f"file {named}")
+            yield Given(variable.lower(), _secret_in(Path(named), variable), named)
         elif credential := _credential(environ, variable):
             yield Given(variable.lower(), _secret_in(credential, variable), "systemd credential")
 
@@ -198,7 +212,15 @@ def _from_secret_files(environ: Mapping[str, str]) -> Iterator[Given]:
 def _credential(environ: Mapping[str, str], variable: str) -> Path | None:
     folder = environ.get("CREDENTIALS_DIRECTORY")
     places = [Path(folder) / name for name in (variable, variable.lower())] if folder else []
-    return next((place for place in places if place.is_file()), None)
+    return next((place for place in places if _is_there(place)), None)
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is such a file. Raises SettingError where we may not look."""
+    try:
+        return path.is_file()
+    except PermissionError:
+        raise SettingError(f"{path} cannot be read: permission denied") from None
 
 
 def _secret_in(path: Path, variable: str) -> str:
@@ -214,7 +236,7 @@ def _secret_in(path: Path, variable: str) -> str:
 
 def _from_toml(config: Path | None) -> Iterator[Given]:
     places = [config] if config else [Path(place) for place in TOML_PLACES]
-    path = next((place for place in places if place.is_file()), None)
+    path = next((place for place in places if _is_there(place)), None)
     if path is None:
         if config:
             raise SettingError(f"the configuration file {config} is not there")
@@ -226,8 +248,9 @@ def _from_toml(config: Path | None) -> Iterator[Given]:
                 hint=f"Set {name.upper()} in the environment, or {name.upper()}_FILE to a file of its own.",
             )
         if name not in SETTABLE:
-            raise SettingError(f"{path}: unknown setting {name}{_nearest(name, SETTABLE)}")
-        yield Given(name, ",".join(value) if isinstance(value, list) else value, str(path))
+            raise _unknown(name, SETTABLE, f"{path}: ")
+        joined = ",".join(map(str, value)) if isinstance(value, list) else value
+        yield Given(name, joined, str(path))
 
 
 def _parsed(path: Path) -> dict[str, Any]:
@@ -241,17 +264,21 @@ def _refuse_unknown(environ: Mapping[str, str]) -> None:
     known = [variable_of(name) for name in SETTABLE]
     for name in environ:
         if name.startswith(PREFIX) and name not in known and not _KUBERNETES.fullmatch(name):
-            raise SettingError(f"unknown setting {name}{_nearest(name, known)}")
+            raise _unknown(name, known)
 
 
-def _nearest(name: str, known: tuple[str, ...] | list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"; did you mean {near[0]}?" if near else ""
+def _unknown(name: str, known: Sequence[str], where: str = "") -> SettingError:
+    """Names the nearest that is known: what all of them begin with says nothing of nearness."""
+    by_rest = {k.removeprefix(PREFIX).lower(): k for k in known}
+    near = difflib.get_close_matches(name.removeprefix(PREFIX).lower(), by_rest, n=1, cutoff=0.5)
+    suggestion = f"; did you mean {by_rest[near[0]]}?" if near else ""
+    hint = "" if near else f"There are: {', '.join(known)}."
+    return SettingError(f"{where}unknown setting {name}{suggestion}", hint=hint)
 
 
 def _check_base(settings: Settings) -> None:
     """A key must not go to a wrong address by a slip of the keyboard."""
-    base = urlsplit(settings.stripe_api_base)
+    base = _split(settings.stripe_api_base)
     plain = not (base.path.strip("/") or base.query or base.username)
     if plain and settings.stripe_api_base.rstrip("/") == STRIPE:
         return
@@ -263,3 +290,11 @@ def _check_base(settings: Settings) -> None:
         f"REFUND_SYNC_STRIPE_API_BASE is neither {STRIPE} nor on this machine",
         hint="If it is meant, say so with --allow-api-base: the key will be sent there.",
     )
+
+
+def _split(url: str) -> SplitResult:
+    """Its parts; none where it is no URL, which whoever opens it will say."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return urlsplit("")

@@ -10,7 +10,17 @@ def main() -> None:
 
 
 def _run() -> None:
-    from service.cli import config, cover, database, demo, doctor, refunds, run, status  # noqa: F401
-    from service.cli.app import app
+    from service.cli import (  # noqa: F401
+        completion,
+        config,
+        cover,
+        database,
+        demo,
+        doctor,
+        refunds,
+        run,
+        status,
+    )
+    from service.cli.app import run_command_line
 
-    app.meta()
+    run_command_line()

@@ -18,10 +18,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from cyclopts import App, Group, Parameter
+from cyclopts import App, CycloptsError, Group, Parameter, UnusedCliTokensError
 
 from service.adapters.logs import Redactor
-from service.domain.errors import RefundSyncError
+from service.domain.errors import RefundSyncError, UsageError
 
 T = TypeVar("T")
 
@@ -43,8 +43,11 @@ app = App(
     help_format="markdown",
     version=version,
     result_action="return_value",
+    default_parameter=Parameter(show_default=False),
 )
-app.meta.group_parameters = Group("Everywhere", sort_key=100)
+EVERYWHERE = Group("Everywhere", sort_key=100)
+app.meta.group_parameters = EVERYWHERE
+app["--help"].group = app["--version"].group = EVERYWHERE
 
 
 @dataclass
@@ -100,8 +103,8 @@ class Session:
         """The result, on stdout: JSON where asked for, else text."""
         if self.as_json:
             print(json.dumps(data, ensure_ascii=False, default=str), flush=True)
-        elif text is not None:
-            print(text(), flush=True)
+        elif text is not None and (told := text()):
+            print(told, flush=True)
 
     @contextmanager
     def bar(self, title: str, *, total: int) -> Iterator[Callable[[int, int], None]]:
@@ -119,9 +122,21 @@ class Session:
             TextColumn("{task.description}"), BarColumn(bar_width=None), TaskProgressColumn(),
             TextColumn("{task.fields[objects]:,} refunds"), TimeElapsedColumn(),
         )  # fmt: skip
-        with Progress(*columns, console=Console(stderr=True)) as progress:
+        with Progress(*columns, console=Console(stderr=True)) as progress, _logs_above_it():
             task = progress.add_task(title, total=total, objects=0)
             yield lambda done, objects: progress.update(task, completed=done, objects=objects)
+
+
+@contextmanager
+def _logs_above_it() -> Iterator[None]:
+    """While a bar is shown, log lines go the way that puts them above it, not into it."""
+    handlers = [h for h in logging.getLogger().handlers if isinstance(h, logging.StreamHandler)]
+    before = [handler.setStream(sys.stderr) for handler in handlers]
+    try:
+        yield
+    finally:
+        for handler, stream in zip(handlers, before, strict=True):
+            handler.setStream(stream or sys.stderr)
 
 
 Context = Annotated[Session, Parameter(parse=False)]
@@ -144,27 +159,30 @@ def launch(
     ] = False,
 ) -> Any:
     session = Session(config, as_json, quiet, verbose, not no_progress, allow_api_base)
-    try:
-        command, bound, ignored = app.parse_args(tokens, print_error=True, exit_on_error=False)
-    except Exception as error:
-        if type(error).__module__.startswith("cyclopts"):
-            raise SystemExit(2) from None
-        raise
-    extra = {"context": session} if "context" in ignored else {}
-    return _guarded(session, lambda: command(*bound.args, **bound.kwargs, **extra))
+
+    def work() -> Any:
+        command, bound, ignored = app.parse_args(tokens, print_error=False, exit_on_error=False)
+        extra = {"context": session} if "context" in ignored else {}
+        return command(*bound.args, **bound.kwargs, **extra)
+
+    return _guarded(session, work)
+
+
+def run_command_line() -> None:
+    """What the arguments of this process ask for; every way out has its exit code."""
+    _guarded(Session(), lambda: app.meta(print_error=False, exit_on_error=False))
 
 
 def _guarded(session: Session, work: Callable[[], Any]) -> Any:
     """Runs a command; what it raises becomes a message and an exit code."""
     try:
         return work()
+    except CycloptsError as error:
+        raise _ended(session, _usage(error)) from None
     except RefundSyncError as error:
-        session.tell(f"refund-sync: {error}")
-        if error.hint:
-            session.tell(f"  {error.hint}")
         if session.verbose:
             _tell_traceback(session)
-        raise SystemExit(error.exit_code) from None
+        raise _ended(session, error) from None
     except BrokenPipeError:
         with suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -177,14 +195,36 @@ def _guarded(session: Session, work: Callable[[], Any]) -> Any:
         raise SystemExit(1) from None
 
 
+def _ended(session: Session, error: RefundSyncError) -> SystemExit:
+    session.tell(f"refund-sync: {error}")
+    if error.hint:
+        session.tell(f"  {error.hint}")
+    return SystemExit(error.exit_code)
+
+
+def _usage(error: CycloptsError) -> UsageError:
+    """What the parser could not make sense of, told as all our errors are."""
+    error.verbose = False
+    told = str(error).partition(" Available commands:")[0].rstrip(".")
+    if isinstance(error, UnusedCliTokensError):
+        told = f"not understood: {' '.join(error.unused_tokens or ())}"
+    hint = f"Try: {' '.join(('refund-sync', *(error.command_chain or ()), '--help'))}"
+    if any(token.startswith("--api-key") for token in error.root_input_tokens or ()):
+        hint = "The key is never an argument, where others could see it: set STRIPE_API_KEY."
+    return UsageError(f"{told[:1].lower()}{told[1:]}", hint=hint)
+
+
 def _tell_traceback(session: Session) -> None:
     import traceback
 
     session.tell(traceback.format_exc())
 
 
-def run_async(work: Coroutine[Any, Any, T]) -> T:
-    """Runs *work* to its end.
+GOES_ON = "what was proven is committed; the same command goes on with what remains"
+
+
+def run_async(work: Coroutine[Any, Any, T], *, stopped: str = GOES_ON) -> T:
+    """Runs *work* to its end; *stopped* is said where a signal ends it first.
 
     The first SIGINT or SIGTERM cancels it, so that it can commit what it has; a second one ends the
     process at once. The exit code is 130 or 143 then.
@@ -204,10 +244,7 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
             return runner.run(main())
     except (asyncio.CancelledError, KeyboardInterrupt):
         number = got[0] if got else signal.SIGINT
-        print(
-            "stopped: what was proven is committed; the same command goes on with what remains",
-            file=sys.stderr,
-        )
+        print(f"stopped: {stopped}", file=sys.stderr)
         raise SystemExit(128 + number) from None
 
 

@@ -1,12 +1,13 @@
 """``config show``: each setting, where it came from, secrets redacted."""
 
+from datetime import datetime
 from typing import Any
 
 from cyclopts import App
 
 from service.cli.app import Context, app
 
-config = App(name="config", help="Settings.")
+config = App(name="config", help="Settings: `config show` lists them all.")
 app.command(config)
 
 
@@ -24,23 +25,43 @@ def _names() -> tuple[str, ...]:
 
 
 def _told(settings: Any, name: str) -> dict[str, Any]:
-    from service.settings import SECRETS, variable_of
+    from service.settings import variable_of
 
-    value = getattr(settings, name)
-    if name == "global_rate":
-        value = settings.rate_of_all
-    if name.upper() in SECRETS and value is not None:
-        value = "[set]"
-    plain = value if value is None or isinstance(value, int | float) else str(value)
     return {
         "name": variable_of(name),
-        "value": plain,
+        "value": _shown(settings, name),
         "origin": settings.origins.get(name, "default"),
     }
 
 
+def _shown(settings: Any, name: str) -> str | float | None:
+    """What holds: a default that depends on something as it came out, a secret as that it is set."""
+    from pydantic import SecretStr
+
+    from service import wiring
+
+    value = getattr(settings, name)
+    if isinstance(value, SecretStr):
+        return "[set]"
+    if name == "global_rate":
+        return float(settings.rate_of_all)
+    if name == "data_dir":
+        return str(wiring.embedded_root(settings))
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return value if value is None or isinstance(value, int | float) else str(value)
+
+
 def _text(told: list[dict[str, Any]]) -> str:
+    rows = [(t["name"], _plain(t["value"]), t["origin"]) for t in told]
+    name_width, value_width = (max(len(row[i]) for row in rows) for i in (0, 1))
     return "\n".join(
-        f"{t['name']:<32} {'-' if t['value'] is None else t['value']!s:<28} {t['origin']}"
-        for t in told
+        f"{name:<{name_width}}  {value:<{value_width}}  {origin}" for name, value, origin in rows
     )
+
+
+def _plain(value: str | float | None) -> str:
+    if value is None:
+        return "-"
+    whole = isinstance(value, float) and value.is_integer()
+    return f"{value:.0f}" if whole else str(value)

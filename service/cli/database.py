@@ -3,7 +3,10 @@
 import asyncio
 import os
 import shutil
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Annotated
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -26,7 +29,7 @@ def migrate(*, sql: Sql = False, context: Context) -> None:
 
         sys.stdout.write(wiring.migrations_as_sql())
         return
-    run_async(_migrate(context))
+    run_async(_migrate(context), stopped="the schema is as it was, or as it is to be")
 
 
 async def _migrate(context: Context) -> None:
@@ -44,8 +47,11 @@ async def _migrate(context: Context) -> None:
 
 @app.command
 def psql(*arguments: Arguments, context: Context) -> None:
-    """Open psql on the configured database, the embedded one included."""
-    code = run_async(_psql(context, list(arguments)))
+    """Open psql on the configured database, the embedded one included.
+
+    Such as: `refund-sync psql -- -c "table finance.completeness_by_month"`
+    """
+    code = run_async(_psql(context, list(arguments)), stopped="psql was ended")
     raise SystemExit(code)
 
 
@@ -63,7 +69,28 @@ async def _psql(context: Context, arguments: list[str]) -> int:
         if place.server:  # pg_dump and its like, of the server's own version, for \\! in psql
             environ["PATH"] = f"{place.server.binaries.folder}{os.pathsep}{environ.get('PATH', '')}"
         process = await asyncio.create_subprocess_exec(str(binary), *arguments, env=environ)
+        with _interrupts_left_to_it():
+            return await _ended(process)
+
+
+@contextmanager
+def _interrupts_left_to_it() -> Iterator[None]:
+    """Ctrl-C reaches psql too, where it cancels a query: it must not end us, and the server."""
+    before = signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+async def _ended(process: asyncio.subprocess.Process) -> int:
+    try:
         return await process.wait()
+    except asyncio.CancelledError:
+        with suppress(ProcessLookupError):
+            process.terminate()
+        await process.wait()
+        raise
 
 
 _LIBPQ = {

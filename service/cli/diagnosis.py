@@ -4,25 +4,32 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from service import wiring
 from service.adapters.postgres.connect import connect, is_pooled
-from service.adapters.postgres.migrate import schema_state
+from service.adapters.postgres.faults import translated
+from service.adapters.postgres.migrate import ABSENT, BEHIND, CURRENT, schema_state
 from service.adapters.postgres.queries import query
 from service.adapters.stripe.endpoints import STRIPE_VERSION
-from service.domain.errors import AccessError, NotFoundError, RefundSyncError
+from service.adapters.stripe.errors import PERMISSIONS, StripeAccessError
+from service.adapters.stripe.identity import who_are_we
+from service.domain.errors import RefundSyncError, SettingError
 from service.domain.money import exponent
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from service.adapters.postgres.connect import Connection
+    from service.adapters.postgres.migrate import SchemaState
+    from service.adapters.stripe.answers import Answer
     from service.adapters.stripe.client import StripeClient
-    from service.settings import Settings
+    from service.settings import Settings, StripeKey
 
 CLOCKS_APART_S = 30
 FLOOR_OF_ALLOWANCE = 10_000
+PATIENCE_S = 15.0
+"""How long one question to Stripe may keep retrying, where the deadline allows more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +54,9 @@ def failed(what: str, error: RefundSyncError) -> Finding:
 
 
 async def examine(settings: Settings) -> list[Finding]:
-    """Never stops at the first thing that is wrong."""
+    """Never stops at the first thing that is wrong, nor waits long for what does not answer."""
+    patience_s = min(settings.deadline_s, PATIENCE_S)
+    settings = settings.model_copy(update={"deadline_s": patience_s})
     findings = [finding async for finding in _of_stripe(settings)]
     return findings + [finding async for finding in _of_database(settings)]
 
@@ -58,75 +67,122 @@ async def _of_stripe(settings: Settings) -> AsyncIterator[Finding]:
     except RefundSyncError as error:
         yield failed("key", error)
         return
-    mode = "live" if key.livemode else "test"
-    if key.kind == "secret":
-        yield warning(
-            "key",
-            f"a secret key, {mode} mode: it may do everything",
-            "Use a restricted key with the two read permissions in the README.",
-        )
-    else:
-        yield ok("key", f"a restricted key, {mode} mode")
+    yield _of_key(key)
     yield ok("API version", f"{STRIPE_VERSION}, pinned on every request")
     async with wiring.make_client(settings, lambda: datetime.now(UTC)) as client:
-        async for finding in _permissions(client):
-            yield finding
-        yield await _clock(client)
-    allowance = settings.read_allowance or FLOOR_OF_ALLOWANCE
-    yield ok(
-        "read allowance",
-        f"{allowance:,} reads in 30 days" + ("" if settings.read_allowance else ", Stripe's floor"),
+        try:
+            async for finding in _of_answers(settings, client, livemode=key.livemode):
+                yield finding
+        except StripeAccessError as error:
+            yield failed("key", error)
+        except RefundSyncError as error:
+            yield failed("Stripe", error)
+    yield _of_allowance(settings)
+
+
+def _of_key(key: StripeKey) -> Finding:
+    if key.kind == "restricted":
+        return ok("key", f"restricted, {'live' if key.livemode else 'test'} mode")
+    return warning(
+        "key",
+        "a secret key of live mode (sk_live_): it may move money"
+        if key.livemode
+        else "a secret key of test mode (sk_test_): it may do everything there",
+        "Use a restricted key, with no other permissions than those below.",
     )
 
 
-async def _permissions(client: StripeClient) -> AsyncIterator[Finding]:
-    """Each read that a sync makes, tried once."""
-    yield await _may("account", "the account's id", client.account, needed=False)
-    yield await _may(
-        "refunds, charges",
-        "Charges and Refunds: Read",
-        lambda: client.refunds(limit=1, expand=("data.charge",)),
-    )
-    yield await _may(
-        "ledger lines",
-        "Balance Transaction Sources: Read",
-        lambda: client.balance_transactions(limit=1),
-    )
+def _of_allowance(settings: Settings) -> Finding:
+    if settings.read_allowance:
+        return ok("read allowance", f"{settings.read_allowance:,} reads in 30 days, as set")
+    return ok("read allowance", f"{FLOOR_OF_ALLOWANCE:,} reads in 30 days, the least Stripe allows")
 
 
-async def _may(
-    what: str, permission: str, read: Callable[[], Awaitable[object]], *, needed: bool = True
-) -> Finding:
+async def _of_answers(
+    settings: Settings, client: StripeClient, *, livemode: bool
+) -> AsyncIterator[Finding]:
+    """Raises what makes further questions pointless: the key is refused, or Stripe is away."""
+    yield await _account(settings, client, livemode=livemode)
+    answers: list[Answer[Any]] = []
+    for need in _needs(client):
+        yield await _may(need, answers)
+    if answers:
+        yield _of_clock(answers[-1])
+
+
+async def _account(settings: Settings, client: StripeClient, *, livemode: bool) -> Finding:
+    async def none_stored(_account_id: str) -> None:
+        return None
+
     try:
-        await read()
-    except AccessError as error:
-        if needed:
-            return failed(what, error)
-        return warning(
-            what,
-            "may not be read with this key",
-            "Fine: the id is taken from Stripe's answer, or set REFUND_SYNC_ACCOUNT_ID.",
+        identity = await who_are_we(
+            client,
+            account_id_setting=settings.account_id,
+            livemode=livemode,
+            newest_stored=none_stored,
         )
-    except NotFoundError:
-        return ok(what, f"{permission}: granted")
-    except RefundSyncError as error:
-        return failed(what, error)
-    return ok(what, f"{permission}: granted")
+    except SettingError as error:
+        return failed("account", error)
+    return ok("account", identity.account_id + ("" if identity.confirmed else ", as set"))
 
 
-async def _clock(client: StripeClient) -> Finding:
+@dataclass(frozen=True, slots=True)
+class Need:
+    """A permission by the Dashboard's name; *lost* is what goes without it, empty where all does."""
+
+    what: str
+    permission: str
+    read: Callable[[], Awaitable[Answer[Any]]]
+    lost: str = ""
+
+
+def _needs(client: StripeClient) -> tuple[Need, ...]:
+    """Each read that a sync makes, to be tried once."""
+    return (
+        Need(
+            "refunds, charges",
+            "Charges and Refunds: Read",
+            lambda: client.refunds(limit=1, expand=("data.charge",)),
+        ),
+        Need(
+            "ledger lines",
+            "Balance Transaction Sources: Read",
+            lambda: client.balance_transactions(limit=1),
+        ),
+    )
+
+
+async def _may(need: Need, answers: list[Answer[Any]]) -> Finding:
     try:
-        answer = await client.refunds(limit=1)
-    except RefundSyncError:
-        return warning("clock", "Stripe did not answer, so the clocks could not be compared")
-    ahead_s = answer.observed_at.timestamp() - answer.date
+        answers.append(await need.read())
+    except StripeAccessError as error:
+        if error.status == 401:
+            raise
+        return _refused(need, error)
+    return ok(need.what, f"{need.permission}: granted")
+
+
+def _refused(need: Need, error: StripeAccessError) -> Finding:
+    """Stripe's text names the permission that it misses, which may be another than we think."""
+    named = PERMISSIONS.get(error.permission or "", error.permission)
+    says = f"{named}: missing" if named else str(error)
+    if need.lost:
+        return warning(need.what, says, f"Without it {need.lost}.")
+    return Finding("error", need.what, says, error.hint, error.exit_code)
+
+
+def _of_clock(answer: Answer[Any]) -> Finding:
+    """Stripe's Date has whole seconds."""
+    ahead_s = answer.observed_at.timestamp() - answer.date - 0.5
     if abs(ahead_s) > CLOCKS_APART_S:
         return warning(
             "clock",
-            f"this machine is {ahead_s:+.0f} s from Stripe",
+            f"this machine is {abs(ahead_s):.0f} s {'ahead of' if ahead_s > 0 else 'behind'} Stripe",
             "Set it by NTP. Claims keep to whichever clock is behind.",
         )
-    return ok("clock", f"{ahead_s:+.1f} s from Stripe")
+    return ok(
+        "clock", f"{'within a second' if abs(ahead_s) <= 1 else f'{ahead_s:+.0f} s'} of Stripe's"
+    )
 
 
 async def _of_database(settings: Settings) -> AsyncIterator[Finding]:
@@ -134,11 +190,7 @@ async def _of_database(settings: Settings) -> AsyncIterator[Finding]:
         async with wiring.database_place(settings) as place:
             connection = await connect(place.dsn)
             try:
-                yield ok(
-                    "database",
-                    f"{'embedded' if place.server else 'yours'}, Postgres {connection.get_server_version().major}",
-                )
-                async for finding in _of_connection(connection, embedded=place.server is not None):
+                async for finding in _of_connection(settings, connection, place.server is not None):
                     yield finding
             finally:
                 await connection.close()
@@ -146,49 +198,97 @@ async def _of_database(settings: Settings) -> AsyncIterator[Finding]:
         yield failed("database", error)
 
 
-async def _of_connection(connection: Connection, *, embedded: bool) -> AsyncIterator[Finding]:
-    role, superuser = await connection.fetchrow(query("database_role")) or ("?", False)
+async def _of_connection(
+    settings: Settings, connection: Connection, embedded: bool
+) -> AsyncIterator[Finding]:
+    whose = "embedded" if embedded else "yours"
+    yield ok("database", f"{whose}, Postgres {connection.get_server_version().major}")
+    with translated():
+        if await is_pooled(connection):
+            yield warning(
+                "pooler",
+                "a pooler in transaction mode (such as PgBouncer) stands before Postgres",
+                "It works, without prepared statements; a direct connection is faster.",
+            )
+        yield await _of_database_clock(connection)
+        yield await _of_role(connection, embedded)
+        state = await schema_state(connection)
+        yield _of_schema(state, embedded)
+        if state.name == CURRENT:
+            if (mode := await _of_mode(settings, connection)) is not None:
+                yield mode
+            yield await _of_currencies(connection)
+
+
+async def _of_role(connection: Connection, embedded: bool) -> Finding:
+    row = await connection.fetchrow(query("database_role"))
+    role, superuser, may_write = row or ("unknown", False, True)
+    if not may_write:
+        return Finding(
+            "error",
+            "role",
+            f"{role} may not write here",
+            "Let it create schemas in this database, or own refund_sync and finance: deploy/README.md.",
+            5,
+        )
     if superuser and not embedded:
-        yield warning(
+        return warning(
             "role",
             f"{role} is a superuser",
             "A role that may write the two schemas is enough: deploy/README.md.",
         )
-    else:
-        yield ok("role", role)
-    if await is_pooled(connection):
-        yield warning(
-            "pooler",
-            "a pooler in transaction mode stands before Postgres",
-            "It works, without prepared statements; a direct connection is faster.",
-        )
-    told = await database_time_apart(connection)
-    if abs(told) > CLOCKS_APART_S:
-        yield warning("database clock", f"{told:+.0f} s from this machine", "Set both by NTP.")
-    state = await schema_state(connection)
-    if state.name == "current":
-        yield ok("schema", f"{state.revision}, current")
-        async for finding in _of_currencies(connection):
-            yield finding
-    elif embedded and state.name in ("absent", "behind"):
-        yield ok("schema", f"{state}; the next command migrates it")
-    else:
-        yield Finding("error", "schema", f"{state}", "Run: refund-sync migrate", 5)
+    return ok("role", f"{role}, may write")
 
 
-async def database_time_apart(connection: Connection) -> float:
+async def _of_database_clock(connection: Connection) -> Finding:
     told: datetime = await connection.fetchval(query("database_time"))
-    return (told - datetime.now(UTC)).total_seconds()
+    ahead_s = (told - datetime.now(UTC)).total_seconds()
+    if abs(ahead_s) > CLOCKS_APART_S:
+        return warning(
+            "database clock", f"{ahead_s:+.0f} s from this machine's", "Set both by NTP."
+        )
+    return ok("database clock", f"{ahead_s:+.1f} s from this machine's")
 
 
-async def _of_currencies(connection: Connection) -> AsyncIterator[Finding]:
+def _of_schema(state: SchemaState, embedded: bool) -> Finding:
+    if state.name == CURRENT:
+        return ok("schema", f"{state.revision}, current")
+    if embedded and state.name in {ABSENT, BEHIND}:
+        return ok("schema", f"{state}; the next command migrates it")
+    hint = (
+        "Run: refund-sync migrate" if state.name in {ABSENT, BEHIND} else "See: refund-sync migrate"
+    )
+    return Finding("error", "schema", str(state), hint, 5)
+
+
+async def _of_mode(settings: Settings, connection: Connection) -> Finding | None:
+    """A database holds live refunds or test ones."""
+    held = await connection.fetchval(query("database_mode"))
+    try:
+        livemode = settings.require_key().livemode
+    except SettingError:  # said already, of the key
+        return None
+    if held is None:
+        return None
+    theirs, ours = ("live" if live else "test" for live in (held, livemode))
+    if theirs == ours:
+        return ok("mode", f"key and database are of {ours} mode")
+    return Finding(
+        "error",
+        "mode",
+        f"the key is of {ours} mode, the database holds {theirs} mode refunds",
+        "Use a key of that mode, or another database (DATABASE_URL).",
+        3,
+    )
+
+
+async def _of_currencies(connection: Connection) -> Finding:
     found = [row[0] for row in await connection.fetch(query("currencies_stored"))]
     unknown = [code for code in found if exponent(code) is None]
     if unknown:
-        yield warning(
+        return warning(
             "currencies",
             f"unknown to us: {', '.join(unknown)}",
             "Their refunds are stored; amounts in major units stay empty in finance.refunds.",
         )
-    else:
-        yield ok("currencies", f"{len(found)} stored, all known")
+    return ok("currencies", f"{len(found)} stored, all known")

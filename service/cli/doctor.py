@@ -11,7 +11,7 @@ MARKS = {"ok": "ok  ", "warning": "warn", "error": "FAIL"}
 @app.command
 def doctor(*, context: Context) -> None:
     """Check key, permissions, API version, clocks, database, currencies, and the read allowance."""
-    run_async(_doctor(context))
+    run_async(_doctor(context), stopped="nothing was changed")
 
 
 async def _doctor(context: Context) -> None:

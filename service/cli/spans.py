@@ -50,8 +50,8 @@ def span_of(
     else:
         first = since if start is None else second_of(start, "--from")
         last = now if end is None else second_of(end, "--to")
-    if first >= last:
-        raise UsageError("the span is empty: it ends where or before it starts")
     if first >= now:
         raise UsageError("the span lies in the future: there is nothing to read yet")
+    if first >= last:
+        raise UsageError("the span is empty: it ends where or before it starts")
     return first, last

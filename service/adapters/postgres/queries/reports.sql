@@ -63,8 +63,17 @@ SELECT due_at, hinted_at, why FROM refund_sync.recheck
 WHERE account_id = $1 AND kind = 'refund' AND object_id = $2
 
 -- database_role
--- Who we are there, and whether that is more than needed.
-SELECT current_user::text, rolsuper FROM pg_roles WHERE rolname = current_user
+-- Who we are there, whether that is more than needed, and whether it is enough to write.
+SELECT
+    current_user::text,
+    rolsuper,
+    CASE
+        WHEN to_regclass('refund_sync.refund') IS NULL
+            THEN has_database_privilege(current_database(), 'CREATE')
+        ELSE has_table_privilege(to_regclass('refund_sync.refund'), 'INSERT')
+    END
+FROM pg_roles
+WHERE rolname = current_user
 
 -- currencies_stored
 -- Every currency that a stored refund is in.
