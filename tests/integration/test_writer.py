@@ -1,0 +1,221 @@
+"""What a batch does to the rows of the warehouse, and to their versions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.builders import (
+    a_batch,
+    a_charge,
+    a_destination,
+    a_line,
+    a_link,
+    a_reading,
+    a_refund,
+    an_observation,
+    at,
+    batch_of,
+)
+from tests.integration.warehouse import audit, changes_of, rows, the_refund, written
+
+if TYPE_CHECKING:
+    from service.adapters.postgres.connect import Pool
+    from service.adapters.postgres.store import PostgresStore
+    from service.domain.refund import Observation
+
+
+async def test_what_becomes_of_each_row_is_counted(store: PostgresStore) -> None:
+    first = [an_observation(a_refund(f"re_{n}"), seen=10) for n in range(5)]
+    assert await store.write(batch_of(*first)) == written(inserted=5)
+    again = [
+        an_observation(a_refund("re_0"), seen=20),
+        an_observation(a_refund("re_1"), seen=20),
+        an_observation(a_refund("re_2", status="failed"), seen=20),
+        an_observation(a_refund("re_3", status="failed"), seen=5),
+        an_observation(a_refund("re_5"), seen=20),
+    ]
+    assert await store.write(batch_of(*again)) == written(
+        inserted=1, unchanged=2, changed=1, stale=1
+    )
+
+
+async def test_the_same_batch_twice_is_written_once(store: PostgresStore, pool: Pool) -> None:
+    batch = batch_of(
+        an_observation(a_refund("re_1")), an_observation(a_refund("re_2")), claimed=True
+    )
+    await store.write(batch)
+    before = [await rows(pool, t) for t in ("refund", "refund_version", "coverage_claim")]
+    assert await store.write(batch) == written(unchanged=2)
+    assert before == [await rows(pool, t) for t in ("refund", "refund_version", "coverage_claim")]
+
+
+async def test_a_refund_that_two_pages_of_a_batch_hold_is_written_as_the_later_found_it(
+    store: PostgresStore, pool: Pool
+) -> None:
+    later = a_reading(an_observation(a_refund(status="failed"), seen=9))
+    earlier = a_reading(an_observation(a_refund(status="pending"), seen=3))
+    assert await store.write(a_batch(later, earlier)) == written(inserted=1)
+    refund = await the_refund(pool)
+    assert (refund["status"], refund["version"]) == ("failed", 1)
+    assert refund["first_listed_at"] == at(3)
+
+
+async def test_each_version_tells_what_was_before_and_what_came_after(
+    store: PostgresStore, pool: Pool
+) -> None:
+    card = a_destination(card_type="refund", reference_status="pending")
+    known = a_destination(card_type="refund", reference_status="available", reference="7453")
+    for seen, refund, destination, source in (
+        (0, a_refund(status="pending", metadata='{"order": 1}'), None, "list"),
+        (1, a_refund(status="succeeded", metadata='{"order": 1}'), card, "list"),
+        (2, a_refund(status="succeeded", metadata='{"order":   1}'), known, "fetch"),
+        (3, a_refund(status="failed", failure_reason="declined"), None, "second look"),
+    ):
+        seen_so = an_observation(refund, seen=seen, destination=destination)
+        await store.write(batch_of(seen_so, source=source))
+    assert await changes_of(pool) == [
+        None,
+        {
+            "status": ["pending", "succeeded"],
+            "destination_type": [None, "card"],
+            "card_type": [None, "refund"],
+            "reference_status": [None, "pending"],
+            "destination_details": [
+                None, {"card_type": "refund", "reference_status": "pending"},
+            ],
+        },
+        {
+            "reference": [None, "7453"],
+            "reference_status": ["pending", "available"],
+            "destination_details": [
+                {"card_type": "refund", "reference_status": "pending"},
+                {"card_type": "refund", "reference_status": "available", "reference": "7453"},
+            ],
+        },
+        {
+            "status": ["succeeded", "failed"],
+            "failure_reason": [None, "declined"],
+            "metadata": [{"order": 1}, None],
+            "destination_type": ["card", None],
+            "card_type": ["refund", None],
+            "reference": ["7453", None],
+            "reference_status": ["available", None],
+            "destination_details": [
+                {"card_type": "refund", "reference_status": "available", "reference": "7453"}, None,
+            ],
+        },
+    ]  # fmt: skip
+    assert [v["source"] for v in await rows(pool, "refund_version")] == [
+        "list", "list", "fetch", "second look",
+    ]  # fmt: skip
+    assert not await rows(pool, "destination_details", "1")
+    assert not await audit(pool)
+
+
+async def test_json_spelt_otherwise_is_no_change(store: PostgresStore, pool: Pool) -> None:
+    await store.write(batch_of(an_observation(a_refund(metadata='{"a": 1, "b": 2}'))))
+    spelt = an_observation(a_refund(metadata='{"b":2,"a":1}'), seen=1)
+    assert await store.write(batch_of(spelt)) == written(unchanged=1)
+    assert await changes_of(pool) == [None]
+    assert (await the_refund(pool))["content_hash"] == spelt.content_hash
+
+
+async def test_a_change_of_our_own_form_is_told_apart_from_one_at_stripe(
+    store: PostgresStore, pool: Pool
+) -> None:
+    await store.write(batch_of(an_observation()))
+    same = an_observation(seen=1, form=b"new!")
+    assert await store.write(batch_of(same)) == written(unchanged=1)
+    differing = an_observation(a_refund(description="now kept"), seen=2, form=b"newer"[:4])
+    assert await store.write(batch_of(differing)) == written(changed=1)
+    assert [v["source"] for v in await rows(pool, "refund_version")] == ["list", "upgrade"]
+
+
+async def test_an_older_read_never_overwrites_a_newer_one(store: PostgresStore, pool: Pool) -> None:
+    newer = an_observation(
+        a_refund(status="failed"), seen=1_000, charge=a_charge(amount_refunded_minor=0),
+        ledger=[a_line(status="available")],
+    )  # fmt: skip
+    await store.write(batch_of(newer))
+    older = an_observation(
+        a_refund(status="succeeded"), seen=500, charge=a_charge(amount_refunded_minor=1000),
+        ledger=[a_line(status="pending")],
+    )  # fmt: skip
+    assert await store.write(batch_of(older)) == written(stale=1)
+    assert (await the_refund(pool))["status"] == "failed"
+    assert (await rows(pool, "charge"))[0]["amount_refunded_minor"] == 0
+    assert (await rows(pool, "balance_transaction"))[0]["status"] == "available"
+    assert await changes_of(pool) == [None]
+    assert not await rows(pool, "recheck")
+
+
+async def test_reads_that_overlapped_and_differ_are_to_be_read_again(
+    store: PostgresStore, pool: Pool
+) -> None:
+    await store.write(batch_of(an_observation(a_refund(status="failed"), seen=60)))
+    await store.write(batch_of(an_observation(a_refund(status="succeeded"), seen=0)))
+    (recheck,) = await rows(pool, "recheck")
+    assert (recheck["object_id"], recheck["why"]) == ("re_1", "overlapping reads differ")
+    await store.write(batch_of(an_observation(a_refund(status="failed"), seen=90)))
+    assert not await rows(pool, "recheck")
+
+
+def hydrated(seen: float = 0, status: str = "succeeded") -> Observation:
+    return an_observation(
+        a_refund(status=status), seen=seen, charge=a_charge(),
+        link=a_link(charge_id="ch_1", balance_transaction_id="txn_1"),
+        ledger=[a_line()],
+    )  # fmt: skip
+
+
+def plain(seen: float, status: str = "succeeded") -> Observation:
+    return an_observation(
+        a_refund(status=status), seen=seen, hydrated=False,
+        link=a_link(charge_id="ch_1", balance_transaction_id="txn_1"),
+    )  # fmt: skip
+
+
+async def test_a_plain_read_empties_nothing_that_hydrating_filled(
+    store: PostgresStore, pool: Pool
+) -> None:
+    await store.write(batch_of(hydrated()))
+    before = [await rows(pool, table) for table in ("charge", "balance_transaction")]
+    assert await store.write(batch_of(plain(seen=10))) == written(unchanged=1)
+    assert not await rows(pool, "recheck")
+    assert await store.write(batch_of(plain(seen=20, status="failed"))) == written(changed=1)
+    assert before == [await rows(pool, table) for table in ("charge", "balance_transaction")]
+    link = (await rows(pool, "charge_link"))[0]
+    assert (link["charge_id"], link["balance_transaction_id"]) == ("ch_1", "txn_1")
+
+
+async def test_a_line_read_without_its_refund_keeps_the_refund_it_is_known_to_belong_to(
+    store: PostgresStore, pool: Pool
+) -> None:
+    await store.write(batch_of(hydrated()))
+    unowned = an_observation(seen=9, ledger=[a_line(refund_id=None, status="pending")])
+    await store.write(batch_of(unowned))
+    (line,) = await rows(pool, "balance_transaction")
+    assert (line["refund_id"], line["status"]) == ("re_1", "pending")
+
+
+async def test_what_was_stored_unhydrated_is_queued_until_it_is_read_whole(
+    store: PostgresStore, pool: Pool
+) -> None:
+    await store.write(batch_of(plain(seen=0)))
+    assert [r["why"] for r in await rows(pool, "recheck")] == ["unhydrated"]
+    await store.write(batch_of(plain(seen=5)))
+    assert len(await rows(pool, "recheck")) == 1
+    await store.write(batch_of(hydrated(seen=10)))
+    assert not await rows(pool, "recheck")
+    assert (await rows(pool, "charge"))[0]["id"] == "ch_1"
+
+
+async def test_a_hint_that_came_after_a_read_began_outlives_it(
+    store: PostgresStore, pool: Pool
+) -> None:
+    await store.write(batch_of(plain(seen=0)))
+    await pool.execute("UPDATE refund_sync.recheck SET hinted_at = $1", at(15))
+    await store.write(batch_of(hydrated(seen=10)))
+    assert len(await rows(pool, "recheck")) == 1
+    await store.write(batch_of(hydrated(seen=20)))
+    assert not await rows(pool, "recheck")
