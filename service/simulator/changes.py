@@ -8,174 +8,171 @@ from typing import TYPE_CHECKING, Any
 from service.simulator.objects import KINDS, Json, charge_of, ledger_of, refund_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from random import Random
-
-    from service.simulator.world import World
+    from service.simulator.events import Occasion
 
 FIRST_NEW = 1 << 36
-TRIES = 20_000
+DAY = 86_400
 PENDING_CARD = KINDS[15]
+UPDATED = ("refund.updated", "charge.refund.updated")
+FAILED = ("refund.failed", "charge.refund.updated")
 
 
-def change(
-    world: World, kind: str, *, count: int, now: int, created: int | None, chance: Random
-) -> list[str]:
-    """Makes it happen *count* times; returns the ids. Raises ValueError where nothing fits."""
-    done = {
-        "new": lambda: new(world, created if created is not None else now),
-        "second_refund": lambda: second_refund(world, _pick(world, chance, _single), now),
-        "settle": lambda: settle(
-            world, _pick(world, chance, lambda p: p["status"] == "pending"), now
-        ),
-        "fail": lambda: fail(world, _pick(world, chance, _can_fail), now),
-        "arn": lambda: arn(world, _pick(world, chance, _awaits_arn), now),
-        "cancel": lambda: cancel(
-            world, _pick(world, chance, lambda p: p["status"] == "requires_action"), now
-        ),
-        "metadata": lambda: metadata(world, _pick(world, chance, lambda _: True), now),
-    }
-    if kind not in done:
-        raise ValueError(f"no such change: {kind}; there are {', '.join(done)}")
-    return [done[kind]()["id"] for _ in range(count)]
-
-
-def _pick(world: World, chance: Random, fits: Callable[[Json], bool]) -> int:
-    for _ in range(TRIES):
-        place = chance.randrange(len(world.slots))
-        if fits(world.plain(place)):
-            return place
-    raise ValueError("no refund fits this change")
-
-
-def _details(plain: Json) -> Json:
-    details = plain.get("destination_details") or {}
-    found: Json = details.get(details.get("type"), {})
-    return found
-
-
-def _can_fail(plain: Json) -> bool:
-    return bool(plain["status"] == "succeeded" and plain["charge"] and plain["balance_transaction"])
-
-
-def _awaits_arn(plain: Json) -> bool:
-    return plain["status"] == "succeeded" and _details(plain).get("reference_status") == "pending"
-
-
-def _single(plain: Json) -> bool:
-    return bool(_can_fail(plain) and plain["amount"] > 1000)
-
-
-def tell(world: World, now: int, told: Json, *types: str, before: Json | None = None) -> None:
-    """The events of a change, each with the object as it was then."""
-    for kind in types:
-        data: Json = {"object": dict(told)}
-        if before and kind.endswith("updated"):
-            data["previous_attributes"] = {
-                k: before.get(k) for k in told if before.get(k) != told[k]
-            }
-        world.events.append({
-            "id": f"evt_3Sim{len(world.events):010x}", "object": "event", "api_version": "2022-11-15",
-            "created": now, "data": data, "livemode": world.livemode, "pending_webhooks": 0,
-            "request": {"id": None, "idempotency_key": None}, "type": kind,
-        })  # fmt: skip
-
-
-def new(world: World, created: int) -> Json:
-    number = FIRST_NEW + len(world.extra)
+def new(at: Occasion) -> Json:
+    """A refund that succeeds at once, of a charge of its own."""
+    world, number = at.world, FIRST_NEW + len(at.world.extras.objects)
     kind = KINDS[number % 15] if number % 5 else PENDING_CARD
-    values = world.values(number, created)
-    values["refunded"] = values["amount"]
-    kind = replace(kind, status="succeeded")
+    values = world.seeds.values(number, at.now)
+    values |= {"refunded": values["amount"], "id": f"re_3Sim{world.seeds.code(number)}"}
     told = refund_of(kind, values)
     world.add(told)
     world.charges[values["charge"]] = charge_of(kind, values)
     world.ledger[values["txn"]] = ledger_of(kind, values)
-    tell(world, created, told, "refund.created")
-    tell(world, created, world.charges[values["charge"]], "charge.refunded")
+    at.tell(told, "refund.created")
+    at.tell(world.charges[values["charge"]], "charge.refunded")
     return told
 
 
-def second_refund(world: World, place: int, now: int) -> Json:
-    first = world.plain(place)
-    number = FIRST_NEW + len(world.extra)
-    values = world.values(number, now)
+def second_refund(at: Occasion, place: int) -> Json:
+    """Of a charge that has one already: a part of that one's amount."""
+    world, first = at.world, at.world.plain(place)
+    code = world.seeds.code(FIRST_NEW + len(world.extras.objects))
     charge = world.charge(first["charge"])
     if charge is None:
         raise ValueError(f"{first['id']} has no charge")
-    part = min(500, first["amount"])
-    line = world.line(first["balance_transaction"]) or {}
+    part, txn = min(500, first["amount"]), f"txn_3Sim{code}"
     told = first | {
-        "id": values["id"].replace("pyr_", "re_"), "amount": part, "created": now,
-        "balance_transaction": values["txn"],
+        "id": f"re_3Sim{code}", "amount": part, "created": at.now, "balance_transaction": txn,
     }  # fmt: skip
     world.add(told)
-    world.ledger[values["txn"]] = line | {
-        "id": values["txn"], "amount": -part, "net": -part, "created": now, "source": told["id"],
+    world.ledger[txn] = (world.line(first["balance_transaction"]) or {}) | {
+        "id": txn, "amount": -part, "net": -part, "created": at.now, "source": told["id"],
     }  # fmt: skip
     world.charges[charge["id"]] = charge | {"amount_refunded": charge["amount_refunded"] + part}
-    tell(world, now, told, "refund.created")
-    tell(world, now, world.charges[charge["id"]], "charge.refunded")
+    at.tell(told, "refund.created")
+    at.tell(world.charges[charge["id"]], "charge.refunded")
     return told
 
 
-def _altered(world: World, place: int, now: int, *types: str, **fields: Any) -> Json:
-    before = world.plain(place)
-    told = world.alter(place, **fields)
-    tell(world, now, told, *types, before=before)
+def _altered(at: Occasion, place: int, types: tuple[str, ...], *gone: str, **fields: Any) -> Json:
+    before = at.world.plain(place)
+    told = at.world.alter(place, *gone, **fields)
+    at.tell(told, *types, before=before)
     return told
 
 
-def settle(world: World, place: int, now: int) -> Json:
-    before = world.plain(place)
-    txn = f"txn_6Sim{before['id'][-10:]}"
-    values = {"txn": txn, "minus": -before["amount"], "settled": before["amount"], "id": before["id"],
-              "available": now + 172_800, "created": now, "failed_at": now, "back": ""}  # fmt: skip
-    world.ledger[txn] = ledger_of(replace(KINDS[0], currency=before["currency"]), values)
-    told = world.alter(place, status="succeeded", balance_transaction=txn)
-    told.pop("pending_reason", None)
-    tell(world, now, told, "refund.updated", "charge.refund.updated", before=before)
-    return told
+def settle(at: Occasion, place: int) -> Json:
+    before = at.world.plain(place)
+    txn = before["balance_transaction"]
+    if txn is None:
+        txn = f"txn_6Sim{before['id'][-10:]}"
+        values = {"txn": txn, "minus": -before["amount"], "settled": before["amount"],
+                  "id": before["id"], "available": at.now + 2 * DAY, "created": at.now,
+                  "failed_at": at.now, "back": ""}  # fmt: skip
+        kind = replace(KINDS[0], currency=before["currency"], destination=_destination(before))
+        at.world.ledger[txn] = ledger_of(kind, values)
+    return _altered(
+        at, place, UPDATED, "pending_reason", "next_action",
+        status="succeeded", balance_transaction=txn,
+    )  # fmt: skip
 
 
-def fail(world: World, place: int, now: int) -> Json:
-    before = world.plain(place)
-    back = f"txn_7Sim{before['id'][-10:]}"
-    line = world.line(before["balance_transaction"]) or {}
-    world.ledger[back] = line | {
-        "id": back, "amount": -line["amount"], "net": -line["net"], "created": now,
-        "reporting_category": "refund_failure", "type": "refund_failure",
-        "description": "REFUND FAILURE",
-    }  # fmt: skip
-    charge = world.charge(before["charge"])
+def requires_action(at: Occasion, place: int) -> Json:
+    """The bank returned the money, and the customer is asked for other details."""
+    email = "customer@example.com"
+    sent = {"email_sent_at": at.now, "email_sent_to": email}
+    shown = {"email_sent": sent, "expires_at": at.now + 30 * DAY}
+    return _altered(
+        at, place, UPDATED, "pending_reason",
+        status="requires_action", instructions_email=email,
+        next_action={"type": "display_details", "display_details": shown},
+    )  # fmt: skip
+
+
+def pending(at: Occasion, place: int) -> Json:
+    """The customer gave the details that were asked for."""
+    return _altered(
+        at, place, UPDATED, "next_action", status="pending", pending_reason="processing"
+    )
+
+
+def _returned(at: Occasion, before: Json) -> Json:
+    """Gives the money back, where any was taken; the members that say so."""
+    world = at.world
+    charge = world.charge(before["charge"]) if before["charge"] else None
     if charge:
         left = charge["amount_refunded"] - before["amount"]
         world.charges[charge["id"]] = charge | {"amount_refunded": left}
+    line = world.line(before["balance_transaction"]) if before["balance_transaction"] else None
+    if line is None:
+        return {}
+    back = f"txn_7Sim{before['id'][-10:]}"
+    world.ledger[back] = line | {
+        "id": back, "amount": -line["amount"], "net": -line["net"], "created": at.now,
+        "reporting_category": "refund_failure", "type": "refund_failure",
+        "description": "REFUND FAILURE",
+    }  # fmt: skip
+    return {"failure_balance_transaction": back}
+
+
+def fail(at: Occasion, place: int) -> Json:
+    members = _returned(at, at.world.plain(place))
     return _altered(
-        world, place, now, "refund.failed", "charge.refund.updated",
-        status="failed", failure_reason="expired_or_canceled_card", failure_balance_transaction=back,
+        at, place, FAILED, "pending_reason", "next_action",
+        status="failed", failure_reason="expired_or_canceled_card", **members,
     )  # fmt: skip
 
 
-def arn(world: World, place: int, now: int) -> Json:
-    plain = world.plain(place)
-    kind = plain["destination_details"]["type"]
-    details = _details(plain) | {"reference": f"7{place:022d}", "reference_status": "available"}
+def cancel(at: Occasion, place: int) -> Json:
+    members = _returned(at, at.world.plain(place))
     return _altered(
-        world, place, now, "refund.updated", "charge.refund.updated",
-        destination_details={"type": kind, kind: details},
+        at, place, UPDATED, "pending_reason", "next_action",
+        status="canceled", failure_reason="merchant_request", **members,
     )  # fmt: skip
 
 
-def cancel(world: World, place: int, now: int) -> Json:
-    before = world.plain(place)
-    told = world.alter(place, status="canceled", failure_reason="merchant_request")
-    for gone in ("next_action", "pending_reason"):
-        told.pop(gone, None)
-    tell(world, now, told, "refund.updated", "charge.refund.updated", before=before)
-    return told
+def arn(at: Occasion, place: int) -> Json:
+    kind = _destination(at.world.plain(place))
+    details = at.world.plain(place)["destination_details"].get(kind) or {}
+    told = details | {"reference": f"7{place:022d}", "reference_status": "available"}
+    if kind == "card":
+        told["reference_type"] = "acquirer_reference_number"
+    return _altered(at, place, UPDATED, destination_details={"type": kind, kind: told})
 
 
-def metadata(world: World, place: int, now: int) -> Json:
-    told = world.plain(place)["metadata"] | {"note": f"changed at {now}"}
-    return _altered(world, place, now, "refund.updated", "charge.refund.updated", metadata=told)
+def metadata(at: Occasion, place: int) -> Json:
+    """A note, never the same as the one before it."""
+    told = dict(at.world.plain(place).get("metadata") or {})
+    note, before = f"changed at {at.now}", str(told.get("note", ""))
+    told["note"] = f"{before}+" if before.startswith(note) else note
+    return _altered(at, place, UPDATED, metadata=told)
+
+
+def _destination(plain: Json) -> str | None:
+    kind = (plain.get("destination_details") or {}).get("type")
+    return str(kind) if kind else None
+
+
+def hide(at: Occasion, place: int) -> Json:
+    """Listed no more, yet read by id: as the refunds of a test clock are."""
+    at.world.hidden.add(at.world.slots[place])
+    return at.world.plain(place)
+
+
+def unhide(at: Occasion, place: int) -> Json:
+    at.world.hidden.discard(at.world.slots[place])
+    return at.world.plain(place)
+
+
+def delete(at: Occasion, place: int) -> Json:
+    """Neither listed nor read by id any more."""
+    at.world.deleted.add(at.world.slots[place])
+    return hide(at, place)
+
+
+def spoil(at: Occasion, place: int) -> Json:
+    """Makes an object that nobody can decode: its amount is text."""
+    return at.world.alter(place, amount=str(at.world.plain(place)["amount"]))
+
+
+def mend(at: Occasion, place: int) -> Json:
+    return at.world.alter(place, amount=int(at.world.plain(place)["amount"]))

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from service.simulator import changes
 from service.simulator.faults import Faults
 
 if TYPE_CHECKING:
@@ -26,23 +25,22 @@ class Control:
         return web.json_response({f.name: getattr(stats, f.name) for f in fields(stats)})
 
     async def reset_stats(self, _: web.Request) -> web.Response:
-        self._sim.stats = type(self._sim.stats)()
+        self._sim.stats = type(self._sim.stats)(in_flight=self._sim.stats.in_flight)
         return web.json_response({})
 
-    async def truth(self, _: web.Request) -> web.Response:
-        """Every refund in its plain shape, a line each."""
-        return web.Response(text="".join(json.dumps(t) + "\n" for t in self._sim.world.truth()))
+    async def truth(self, request: web.Request) -> web.Response:
+        """Every refund that is listed now, in its plain shape, a line each; ``?all=1``: hidden ones too."""
+        world = self._sim.world_of(request.query.get("account"))
+        told = world.truth(self._sim.second(), hidden="all" in request.query)
+        return web.Response(text="".join(json.dumps(plain) + "\n" for plain in told))
 
     async def change(self, request: web.Request) -> web.Response:
-        told, sim = await _body(request), self._sim
+        told = await _body(request)
         try:
-            ids = changes.change(
-                sim.world, told["kind"], count=told.get("count", 1), now=sim.now(),
-                created=told.get("created"), chance=sim.chance,
-            )  # fmt: skip
-        except ValueError as error:
+            ids = self._sim.change(told.pop("kind"), **told)
+        except (KeyError, TypeError, ValueError) as error:
             return web.json_response({"error": str(error)}, status=400)
-        return web.json_response({"ids": ids, "at": sim.now()})
+        return web.json_response({"ids": ids, "at": self._sim.second()})
 
     async def set_faults(self, request: web.Request) -> web.Response:
         try:
@@ -61,7 +59,7 @@ class Control:
 
     async def clock(self, request: web.Request) -> web.Response:
         self._sim.offset_s = float((await _body(request))["offset_s"])
-        return web.json_response({"now": self._sim.now()})
+        return web.json_response({"now": self._sim.second()})
 
 
 def add_routes(app: web.Application, sim: Simulator) -> None:

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qs
 
 from service.simulator import changes
+from service.simulator.events import Occasion
 from service.simulator.keys import key_of
 from service.simulator.lists import (
-    MODELLED,
     Flaws,
     RequestError,
+    Shelf,
     expand_of,
     no_such,
     page_of,
     query_of,
+    shelf_of,
 )
+from service.simulator.objects import EXPANDED
+from service.simulator.world import PAYMENTS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from aiohttp import web
 
@@ -29,6 +34,7 @@ if TYPE_CHECKING:
 
 PAGING = frozenset({"created", "limit", "starting_after", "ending_before"})
 OLDEST_EVENT_S = 30 * 86_400
+MOST_TYPES = 20
 
 
 def add_routes(app: web.Application, sim: Simulator) -> None:
@@ -71,15 +77,11 @@ async def list_refunds(sim: Simulator, request: web.Request, world: World) -> by
         raise RequestError("The request timed out.", status=503, kind="api_error")
     if not _in_mode(request, world):
         return listing("/v1/refunds", [], has_more=False)
-    flaws = Flaws(
-        faults.late_visibility_s,
-        sim.chance.random() < faults.empty_after_cursor,
-        sim.chance.random() < faults.skip_second_after_cursor,
-    )
-    if "charge" in request.query or "payment_intent" in request.query:
-        places, has_more = _of_payment(world, request, query)
+    if any(name in request.query for name in PAYMENTS):
+        places, has_more = _of_payment(sim, request, world, query)
     else:
-        places, has_more = page_of(world, query, now=sim.now(), flaws=flaws)
+        shelf = Shelf("refund", world.created, world.place_of, world.listed)
+        places, has_more = page_of(shelf, query, now=sim.second(), flaws=_flaws(sim))
     sim.stats.served_objects += len(places)
     return listing(
         "/v1/refunds", [text_of(world, p, query.expand) for p in places], has_more=has_more
@@ -87,37 +89,41 @@ async def list_refunds(sim: Simulator, request: web.Request, world: World) -> by
 
 
 def text_of(world: World, place: int, expand: tuple[str, ...]) -> str:
-    if expand == MODELLED:
+    if expand == EXPANDED:
         return world.text(place)
     return json.dumps(world.expanded(world.plain(place), expand))
 
 
-def _of_payment(world: World, request: web.Request, query: Query) -> tuple[list[int], bool]:
-    """Refunds of one charge or payment intent, with Stripe's cursors."""
-    field = "charge" if "charge" in request.query else "payment_intent"
-    wanted = request.query[field]
-    number = world.number_of(wanted)
-    near = [] if number is None else [n for n in (number, number + 1) if n < world.base]
-    places = [world.place_of(world.values(n, world.base_created(n))["id"]) for n in near]
-    places += [world.place_of(told["id"]) for told in world.extra]
-    found = sorted(
-        {p for p in places if p is not None and world.plain(p).get(field) == wanted}, reverse=True
+def _flaws(sim: Simulator) -> Flaws:
+    faults, chance = sim.faults, sim.chance
+    return Flaws(
+        faults.late_visibility_s,
+        chance.random() < faults.empty_after_cursor,
+        chance.random() < faults.skip_second_after_cursor,
     )
-    if not found:
-        raise no_such(field, wanted, param=field)
-    if query.before:
-        newer = [p for p in found if p > (world.place_of(query.before) or 0)]
-        return newer[-query.limit :], len(newer) > query.limit
-    if query.after:
-        place = world.place_of(query.after)
-        found = [p for p in found if place is not None and p < place]
-    return found[: query.limit], len(found) > query.limit
 
 
-def _refund_place(request: web.Request, world: World) -> int:
+def _of_payment(
+    sim: Simulator, request: web.Request, world: World, query: Query
+) -> tuple[list[int], bool]:
+    """Refunds of one charge, or payment intent, or both."""
+    found: set[int] | None = None
+    for name in PAYMENTS:
+        if name in request.query:
+            places = world.places_of_payment(request.query[name])
+            if not places:
+                raise no_such(name, request.query[name], param=name)
+            found = set(places) if found is None else found & set(places)
+    kept = sorted(place for place in found or () if world.listed(place))
+    shelf = shelf_of("refund", [(world.created[p], world.plain(p)["id"]) for p in kept])
+    nths, has_more = page_of(shelf, query, now=sim.second(), flaws=_flaws(sim))
+    return [kept[nth] for nth in nths], has_more
+
+
+def _refund_place(sim: Simulator, request: web.Request, world: World) -> int:
     object_id = request.match_info["id"]
     place = world.place_of(object_id) if _in_mode(request, world) else None
-    if place is None:
+    if place is None or world.created[place] > sim.second():
         raise no_such("refund", object_id)
     return place
 
@@ -125,28 +131,34 @@ def _refund_place(request: web.Request, world: World) -> int:
 async def retrieve_refund(sim: Simulator, request: web.Request, world: World) -> bytes:
     expand = expand_of(params_of(request), "")
     sim.require(request, "charge", *(["balance_transaction"] if set(expand) - {"charge"} else []))
-    place = _refund_place(request, world)
+    place = _refund_place(sim, request, world)
     sim.stats.reads_by_id[request.match_info["id"]] += 1
     sim.stats.served_objects += 1
     return text_of(world, place, expand).encode()
 
 
 async def cancel_refund(sim: Simulator, request: web.Request, world: World) -> bytes:
+    """A repeated idempotency key repeats the answer; what was refused is not remembered."""
+    sim.require(request, "charge_write")
     key = request.headers.get("Idempotency-Key", "")
+    form = await request.text()
     if key in sim.answers:
-        path, _, body = sim.answers[key]
-        if path != request.path:
+        asked, body = sim.answers[key]
+        if asked != f"{request.path} {form}":
             raise RequestError(
                 "Keys for idempotent requests can only be used with the same parameters they were first used with.",
                 kind="idempotency_error",
             )
+        request["replayed"] = True
         return body
-    place = _refund_place(request, world)
+    expand = expand_of(parse_qs(form), "")
+    place = _refund_place(sim, request, world)
     if world.plain(place)["status"] != "requires_action":
         raise RequestError("You can only cancel a refund with a status of requires_action.")
-    body = json.dumps(changes.cancel(world, place, sim.now())).encode()
+    changes.cancel(Occasion(world, sim.second()), place)
+    body = text_of(world, place, expand).encode()
     if key:
-        sim.answers[key] = (request.path, 200, body)
+        sim.answers[key] = (f"{request.path} {form}", body)
     return body
 
 
@@ -175,66 +187,68 @@ async def list_balance_transactions(sim: Simulator, request: web.Request, world:
     query = query_of(params_of(request), PAGING | {"currency", "type", "source", "payout"})
     sim.require(request, "balance_transaction")
     wanted = {n: request.query[n] for n in ("currency", "type", "source") if n in request.query}
-    lines = [line for line in _lines(world) if all(line.get(n) == v for n, v in wanted.items())]
-    return _paged("/v1/balance_transactions", lines, query)
+    lines = [
+        line for line in _lines(sim, world, wanted.get("source"))
+        if all(line.get(name) == value for name, value in wanted.items())
+    ]  # fmt: skip
+    lines.sort(key=lambda line: (line["created"], line["id"]))
+    shelf = shelf_of("balance_transaction", [(line["created"], line["id"]) for line in lines])
+    places, has_more = page_of(shelf, query, now=sim.second(), flaws=_flaws(sim))
+    texts = [json.dumps(lines[place]) for place in places]
+    return listing("/v1/balance_transactions", texts, has_more=has_more)
 
 
-def _lines(world: World) -> list[Json]:
-    found = []
-    for plain in world.truth():
+def _lines(sim: Simulator, world: World, source: str | None) -> Iterator[Json]:
+    """Of all refunds, or of one; ledger lines stay when a refund is hidden."""
+    place = None if source is None else world.place_of(source)
+    if source is None:
+        refunds = world.truth(sim.second(), hidden=True)
+    else:
+        refunds = iter([] if place is None else [world.plain(place)])
+    for plain in refunds:
         for name in ("balance_transaction", "failure_balance_transaction"):
             line = world.line(plain[name]) if plain.get(name) else None
             if line:
-                found.append(line)
-    return found
-
-
-def _paged(url: str, objects: list[Json], query: Query) -> bytes:
-    """Any other list: newest first, with created filters and both cursors."""
-    low, high = query.low or 0, query.high if query.high is not None else 1 << 62
-    found = sorted(
-        (o for o in objects if low <= o["created"] < high),
-        key=lambda o: (o["created"], o["id"]),
-        reverse=True,
-    )
-    ids = [o["id"] for o in found]
-    cursor = query.after or query.before
-    if cursor and cursor not in ids:
-        raise no_such(
-            "object", cursor, param="starting_after" if query.after else "ending_before", status=400
-        )
-    if query.before:
-        newer = found[: ids.index(query.before)]
-        page, more = newer[-query.limit :], len(newer) > query.limit
-    else:
-        rest = found[ids.index(query.after) + 1 :] if query.after else found
-        page, more = rest[: query.limit], len(rest) > query.limit
-    return listing(url, [json.dumps(o) for o in page], has_more=more)
+                yield line
 
 
 async def list_events(sim: Simulator, request: web.Request, world: World) -> bytes:
     params = params_of(request)
     query = query_of(params, PAGING | {"type", "types", "delivery_success"})
     sim.require(request, "event")
-    types = [t for name, values in params.items() if name.startswith("type") for t in values]
-    kept = [
-        e for e in world.events
-        if e["created"] >= sim.now() - OLDEST_EVENT_S and (not types or any(_matches(e["type"], t) for t in types))
-    ]  # fmt: skip
-    return _paged("/v1/events", kept, query)
+    if not _in_mode(request, world):
+        return listing("/v1/events", [], has_more=False)
+    events, shows = world.events, _of_types(params)
+    shelf = Shelf(
+        "event", events.created, events.place_of, lambda place: shows(events.at(place)["type"]),
+        sim.second() - OLDEST_EVENT_S,
+    )  # fmt: skip
+    places, has_more = page_of(shelf, query, now=sim.second(), flaws=_flaws(sim))
+    return listing("/v1/events", [json.dumps(events.at(p)) for p in places], has_more=has_more)
 
 
-def _matches(kind: str, wanted: str) -> bool:
-    return kind == wanted or (wanted.endswith("*") and kind.startswith(wanted[:-1]))
+def _of_types(params: Mapping[str, Sequence[str]]) -> Callable[[str], bool]:
+    """One type, which may end in a star, or up to twenty."""
+    types = {t for name, told in params.items() if name.startswith("types") for t in told}
+    if len(types) > MOST_TYPES:
+        raise RequestError(f"You may pass at most {MOST_TYPES} types.", param="types")
+    if "type" not in params:
+        return (lambda kind: kind in types) if types else (lambda _: True)
+    if types:
+        raise RequestError("You may only specify one of these parameters: type, types.")
+    wanted = params["type"][-1]
+    if wanted.endswith("*"):
+        return lambda kind: kind.startswith(wanted[:-1])
+    return lambda kind: kind == wanted
 
 
 async def retrieve_event(sim: Simulator, request: web.Request, world: World) -> bytes:
     sim.require(request, "event")
     wanted = request.match_info["id"]
-    for event in world.events:
-        if event["id"] == wanted and event["created"] >= sim.now() - OLDEST_EVENT_S:
-            return json.dumps(event).encode()
-    raise no_such("event", wanted)
+    event = world.events.by_id.get(wanted) if _in_mode(request, world) else None
+    if event is None or event["created"] < sim.second() - OLDEST_EVENT_S:
+        raise no_such("event", wanted)
+    return json.dumps(event).encode()
 
 
 async def unknown(_sim: Simulator, request: web.Request, _world: World) -> bytes:

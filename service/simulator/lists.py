@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+from service.simulator.objects import EXPANDED
 
-    from service.simulator.world import World
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
 
 EXPANDABLE = frozenset(
     [
@@ -23,7 +24,7 @@ EXPANDABLE = frozenset(
         "transfer_reversal",
     ]
 )
-MODELLED = ("charge", "balance_transaction", "failure_balance_transaction")
+BOUNDS = {"created", *(f"created[{bound}]" for bound in ("gt", "gte", "lt", "lte"))}
 DEEPEST = 4
 
 
@@ -107,6 +108,10 @@ def _limit(one: Mapping[str, str]) -> int:
 
 def _created(one: Mapping[str, str]) -> tuple[int | None, int | None]:
     bounds = {name: _whole(one[name], "created") for name in one if name.startswith("created")}
+    for name in bounds.keys() - BOUNDS:
+        raise RequestError(
+            f"Received unknown parameter: {name}", param=name, code="parameter_unknown"
+        )
     lows = [bounds.get("created"), bounds.get("created[gte]"), _plus_one(bounds.get("created[gt]"))]
     highs = [
         _plus_one(bounds.get("created")),
@@ -135,7 +140,7 @@ def expand_of(params: Mapping[str, Sequence[str]], level: str) -> tuple[str, ...
         if not path.startswith(level) or path.removeprefix(level).split(".")[0] not in EXPANDABLE:
             raise RequestError(f"This property cannot be expanded ({path}).", param="expand")
     heads = {path.removeprefix(level).split(".")[0] for path in wanted}
-    return tuple(name for name in MODELLED if name in heads)
+    return tuple(name for name in EXPANDED if name in heads)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,29 +152,52 @@ class Flaws:
     skip_second_after_cursor: bool = False
 
 
-def page_of(world: World, query: Query, *, now: int, flaws: Flaws) -> tuple[list[int], bool]:
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """What a list is taken from: things by place, oldest first, and which of them it shows.
+
+    Before *oldest* there is nothing, as if it had never been.
+    """
+
+    what: str
+    created: Sequence[int]
+    place_of: Callable[[str], int | None]
+    shows: Callable[[int], bool]
+    oldest: int = 0
+
+    def cursor(self, object_id: str, param: str) -> int:
+        place = self.place_of(object_id)
+        if place is None or self.created[place] < self.oldest:
+            raise no_such(self.what, object_id, param=param, status=400)
+        return place
+
+    def first(self, places: range, limit: int) -> tuple[list[int], bool]:
+        """So many of them that are shown, and whether there are more."""
+        found = list(islice(filter(self.shows, places), limit + 1))
+        return found[:limit], len(found) > limit
+
+
+def shelf_of(what: str, objects: Sequence[tuple[int, str]]) -> Shelf:
+    """Of a few things: the created second and id of each, oldest first."""
+    ids = {object_id: place for place, (_, object_id) in enumerate(objects)}
+    return Shelf(what, [created for created, _ in objects], ids.get, lambda _: True)
+
+
+def page_of(shelf: Shelf, query: Query, *, now: int, flaws: Flaws) -> tuple[list[int], bool]:
     """Places of one page, newest first, and whether there are more that way."""
-    low = 0 if query.low is None else bisect_left(world.created, query.low)
-    high = bisect_right(world.created, now - flaws.late_s)
+    low = bisect_left(shelf.created, max(query.low or 0, shelf.oldest))
+    high = bisect_right(shelf.created, now - flaws.late_s)
     if query.high is not None:
-        high = min(high, bisect_left(world.created, query.high))
+        high = min(high, bisect_left(shelf.created, query.high))
     if query.before:
-        low = max(low, _cursor(world, query.before, "ending_before") + 1)
-        places = range(low, min(low + query.limit, high))
-        return list(reversed(places)), low + query.limit < high
+        low = max(low, shelf.cursor(query.before, "ending_before") + 1)
+        places, has_more = shelf.first(range(low, high), query.limit)
+        return places[::-1], has_more
     if query.after:
-        place = _cursor(world, query.after, "starting_after")
+        place = shelf.cursor(query.after, "starting_after")
         if query.filtered and flaws.empty_after_cursor:
             return [], False
         if query.filtered and flaws.skip_second_after_cursor:
-            place = bisect_left(world.created, world.created[place])
+            place = bisect_left(shelf.created, shelf.created[place])
         high = min(high, place)
-    bottom = max(low, high - query.limit)
-    return list(range(high - 1, bottom - 1, -1)), bottom > low
-
-
-def _cursor(world: World, object_id: str, param: str) -> int:
-    place = world.place_of(object_id)
-    if place is None:
-        raise no_such("refund", object_id, param=param, status=400)
-    return place
+    return shelf.first(range(high - 1, low - 1, -1), query.limit)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 
+EXPANDED = ("charge", "balance_transaction", "failure_balance_transaction")
+"""The members that can be expanded here."""
 
 REFERENCED = (
     "br_bank_transfer", "eu_bank_transfer", "gb_bank_transfer", "jp_bank_transfer",

@@ -14,23 +14,28 @@ from typing import TYPE_CHECKING, Self
 from aiohttp import web
 
 from service.simulator import control, endpoints
+from service.simulator.events import Occasion
 from service.simulator.faults import RATE_REASONS, Faults, strike
 from service.simulator.keys import key_of
 from service.simulator.limits import Limits
 from service.simulator.lists import RequestError
+from service.simulator.script import happen
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from service.simulator.world import World
 
 KEY = re.compile(r"(rk|sk)_(live|test)_\w+")
 PERMISSIONS = {
     "charge": "rak_charge_read",
+    "charge_write": "rak_charge_write",
     "balance_transaction": "rak_balance_transaction_source_read",
     "event": "rak_event_read",
     "account": "rak_accounts_read",
 }
+GRACE_S = 0.2
+"""What a request in flight may still take when the simulator ends."""
 LOCK_TIMEOUT = (
     "This object cannot be accessed right now because another API request or Stripe process is"
     " currently accessing it."
@@ -62,7 +67,10 @@ class Stats:
 
 @dataclass
 class Simulator:
-    """A Stripe on loopback: ``async with Simulator(world) as sim`` serves at ``sim.url``."""
+    """A Stripe on loopback: ``async with Simulator(world) as sim`` serves at ``sim.url``.
+
+    *now* is its clock, for everything but the rate limits, which are of this world.
+    """
 
     world: World
     limits: Limits = field(default_factory=Limits)
@@ -72,13 +80,14 @@ class Simulator:
     others: dict[str, World] = field(default_factory=dict)
     port: int = 0
     seed: int = 7
+    now: Callable[[], float] = time.time
 
     def __post_init__(self) -> None:
         self.faults = Faults()
         self.stats = Stats()
         self.offset_s = 0.0
         self.chance = Random(self.seed)
-        self.answers: dict[str, tuple[str, int, bytes]] = {}
+        self.answers: dict[str, tuple[str, bytes]] = {}
         self._number = 0
 
     async def __aenter__(self) -> Self:
@@ -86,7 +95,7 @@ class Simulator:
         app.on_response_prepare.append(self._prepare)
         endpoints.add_routes(app, self)
         control.add_routes(app, self)
-        self._runner = web.AppRunner(app, access_log=None)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=GRACE_S)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self.port, backlog=512)
         await site.start()
@@ -100,17 +109,44 @@ class Simulator:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def now(self) -> int:
-        return int(time.time() + self.offset_s)
+    def second(self) -> int:
+        """What time it is here: the clock, moved by ``/_sim/clock``."""
+        return int(self.now() + self.offset_s)
 
-    async def _prepare(self, _request: web.Request, response: web.StreamResponse) -> None:
+    def world_of(self, account: str | None) -> World:
+        """Raises ValueError where there is no such account."""
+        if account is None or account == self.world.account:
+            return self.world
+        if account not in self.others:
+            raise ValueError(f"no such account: {account}")
+        return self.others[account]
+
+    def change(
+        self, kind: str, *, count: int = 1, ids: Sequence[str] = (), created: int | None = None,
+        events: bool | str = True, account: str | None = None,
+    ) -> list[str]:  # fmt: skip
+        """Makes something happen, now or at *created*, to the refunds named or to *count* others.
+
+        Returns their ids. Raises ValueError where nothing fits.
+        """
+        if kind == "late" and created is None:
+            raise ValueError("late needs created: the second in the past that it arrives in")
+        at = Occasion(self.world_of(account), self.second() if created is None else created, events)
+        return happen(kind, at, self.chance, count=count, ids=ids)
+
+    async def _prepare(self, request: web.Request, response: web.StreamResponse) -> None:
         self._number += 1
-        response.headers["Request-Id"] = f"req_Sim{self._number:010d}"
-        response.headers["Date"] = formatdate(
-            time.time() + self.offset_s + self.faults.wrong_date_s, usegmt=True
-        )
+        headers, asked = response.headers, request.headers
+        headers["Request-Id"] = f"req_Sim{self._number:010d}"
+        headers["Stripe-Version"] = asked.get("Stripe-Version", "2026-10-28.endive")
+        for name in ("Stripe-Account", "Idempotency-Key"):
+            if name in asked:
+                headers[name] = asked[name]
+        if request.get("replayed"):
+            headers["Idempotent-Replayed"] = "true"
+        headers["Date"] = formatdate(self.second() + self.faults.wrong_date_s, usegmt=True)
         if self.faults.no_date:
-            del response.headers["Date"]
+            del headers["Date"]
 
     def handler(
         self, endpoint: str, work: Callable[[Simulator, web.Request, World], Awaitable[bytes]]
@@ -154,14 +190,15 @@ class Simulator:
         if found is None or self.faults.unauthorized or (self.keys and key not in self.keys):
             shown = key if self.faults.key_in_error else f"{key[:8]}{'*' * 12}{key[-4:]}"
             raise RequestError(f"Invalid API Key provided: {shown}", status=401)
-        other = request.headers.get("Stripe-Account", self.world.account)
-        if other != self.world.account and other not in self.others:
+        other = request.headers.get("Stripe-Account")
+        try:
+            return self.world_of(other)
+        except ValueError:
             raise RequestError(
                 f"The provided key '{key[:8]}***{key[-4:]}' does not have access to account '{other}' (or that"
                 " account does not exist). Application access may have been revoked.",
                 status=403, code="account_invalid",
-            )  # fmt: skip
-        return self.world if other == self.world.account else self.others[other]
+            ) from None  # fmt: skip
 
     def require(self, request: web.Request, *names: str) -> None:
         """Raises 403 in Stripe's words where a permission was taken away."""
@@ -218,18 +255,15 @@ class Simulator:
     async def _sent(
         self, fault: str | None, request: web.Request, body: bytes
     ) -> web.StreamResponse:
-        headers = {"Stripe-Version": request.headers.get("Stripe-Version", "2026-10-28.endive")}
         if fault == "truncate":
-            return web.Response(
-                body=body[: len(body) // 2], content_type="application/json", headers=headers
-            )
-        response = web.StreamResponse(headers=headers) if fault == "reset_in_body" else None
-        if response:
+            return web.Response(body=body[: len(body) // 2], content_type="application/json")
+        if fault == "reset_in_body":
+            response = web.StreamResponse()
             response.content_length = len(body)
             await response.prepare(request)
             await response.write(body[: len(body) // 2])
             self._abort(request)
-        whole = web.Response(body=body, content_type="application/json", headers=headers)
+        whole = web.Response(body=body, content_type="application/json")
         if self.gzip and "gzip" in request.headers.get("Accept-Encoding", ""):
             whole.enable_compression(web.ContentCoding.gzip)
         return whole

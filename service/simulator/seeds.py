@@ -1,0 +1,120 @@
+"""The seeded refunds: each is derived from the seed and its number, and kept nowhere."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from service.simulator.objects import CARDS, KINDS, Kind, charge_of, ledger_of, refund_of
+
+DAY = 86_400
+MASK = (1 << 40) - 1
+ODD = 0x9E3779B97F | 1
+BACK = pow(ODD, -1, 1 << 40)
+TEXTS = (
+    "id", "txn", "back", "charge", "charge_txn", "intent", "customer", "method", "reversal", "order",
+    "arn", "reference", "email",
+)  # fmt: skip
+NUMBERS = (
+    "amount", "created", "presented", "expires", "settled", "minus", "available", "failed_at",
+    "charged", "refunded", "charged_at",
+)  # fmt: skip
+
+
+@cache
+def template(kind: Kind) -> str:
+    """A refund of this kind with all three expansions, as text to be formatted with its values."""
+    marks = {name: f"@{name}@" for name in TEXTS} | {name: f"@#{name}@" for name in NUMBERS}
+    told = refund_of(kind, marks)
+    if kind.charge:
+        told["charge"] = charge_of(kind, marks)
+    if kind.booked:
+        told["balance_transaction"] = ledger_of(kind, marks)
+    if kind.failed:
+        told["failure_balance_transaction"] = ledger_of(kind, marks, back=True)
+    text = json.dumps(told).replace("%", "%%")
+    for name in TEXTS:
+        text = text.replace(f"@{name}@", f"%({name})s")
+    for name in NUMBERS:
+        text = text.replace(f'"@#{name}@"', f"%({name})d")
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class Seeds:
+    """From number to id, kind and values, and back from any id of ours to its number."""
+
+    seed: int
+    charges_from: int
+
+    def code(self, number: int) -> str:
+        """Ten digits that look random: no two numbers have the same."""
+        return f"{((number * ODD) & MASK) ^ self.seed:010x}"
+
+    def number_of(self, object_id: str) -> int | None:
+        try:
+            code = int(object_id[-10:], 16)
+        except ValueError:
+            return None
+        return ((code ^ self.seed) * BACK) & MASK
+
+    def kind(self, number: int) -> Kind:
+        if number % 20 >= 18:
+            return KINDS[0]
+        mixed = (number * 2654435761 + self.seed) >> 7
+        if mixed % 10:
+            return KINDS[mixed % CARDS]
+        return KINDS[CARDS + (mixed // 10) % (len(KINDS) - CARDS)]
+
+    def id_of(self, number: int) -> str:
+        prefix = "re" if self.kind(number).destination == "card" else "pyr"
+        return f"{prefix}_3Sim{self.code(number)}"
+
+    def values(self, number: int, created: int) -> dict[str, Any]:
+        """Of each twenty, the last shares a charge with the one before it."""
+        kind = self.kind(number)
+        first = number - 1 if number % 20 == 19 else number
+        code, charge = self.code(number), self.code(first)
+        amount = _amount(number)
+        settled = int(amount * 1.09737) if kind.exchanged else amount
+        return {
+            "id": self.id_of(number), "txn": f"txn_3Sim{code}", "back": f"txn_4Sim{code}",
+            "charge": f"ch_3Sim{charge}", "charge_txn": f"txn_5Sim{charge}",
+            "intent": f"pi_3Sim{charge}", "customer": f"cus_Sim{charge[:8]}",
+            "method": f"pm_3Sim{charge}", "reversal": f"trr_3Sim{code}",
+            "order": f"order-{first:07d}", "arn": f"7{number:022d}",
+            "reference": f"REF{number:09d}", "email": f"customer{first}@example.com",
+            "amount": amount, "created": created, "presented": amount * 17,
+            "expires": created + 30 * DAY, "settled": settled, "minus": -settled,
+            "available": created + 2 * DAY, "failed_at": created + 6,
+            "charged": _amount(first) * 3 + 1000, "refunded": _refunded(kind, first, amount),
+            "charged_at": self.charges_from + first,
+        }  # fmt: skip
+
+
+def _refunded(kind: Kind, first: int, amount: int) -> int:
+    """Of a charge: a failed refund gives its amount back."""
+    if first % 20 == 18:
+        return _amount(first) + _amount(first + 1)
+    return 0 if kind.failed else amount
+
+
+def _amount(number: int) -> int:
+    return 100 + (number * 7919) % 990_000 // 100 * 100
+
+
+def seconds(refunds: int, *, start: int, end: int, shape: str, hot_second: int) -> list[int]:
+    """Ascending created seconds: even with some ties; or half in one day, a thousand in one second."""
+    length = end - start
+    times = [start + n * length // refunds for n in range(refunds)]
+    for n in range(1, refunds, 50):
+        times[n] = times[n - 1]
+    if shape == "skewed":
+        half, day = refunds // 2, start + length // 3
+        times[:half] = [day + n * DAY // half for n in range(half)]
+        hot_second = hot_second or min(1_000, refunds // 4)
+    if hot_second:
+        times[:hot_second] = [start + length // 2 + 17] * hot_second
+    return sorted(times)
