@@ -1,4 +1,4 @@
-"""The strings of the puppets, on loopback only: truth, stats, changes, faults, clock."""
+"""The strings of the puppets, on loopback only: truth, stats, changes, webhooks, faults, clock."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from service.simulator.faults import Faults
+from service.simulator.webhooks import Hook
 
 if TYPE_CHECKING:
     from service.simulator.server import Simulator
@@ -22,7 +23,8 @@ class Control:
 
     async def stats(self, _: web.Request) -> web.Response:
         stats = self._sim.stats
-        return web.json_response({f.name: getattr(stats, f.name) for f in fields(stats)})
+        told = {f.name: getattr(stats, f.name) for f in fields(stats)}
+        return web.json_response(told | {"deliveries_waiting": self._sim.webhooks.waiting})
 
     async def reset_stats(self, _: web.Request) -> web.Response:
         self._sim.stats = type(self._sim.stats)(in_flight=self._sim.stats.in_flight)
@@ -53,6 +55,17 @@ class Control:
         self._sim.faults = Faults()
         return web.json_response({})
 
+    async def add_webhook(self, request: web.Request) -> web.Response:
+        try:
+            self._sim.webhooks.add(Hook(**await _body(request)))
+        except (TypeError, ValueError) as error:
+            return web.json_response({"error": str(error)}, status=400)
+        return web.json_response({})
+
+    async def clear_webhooks(self, _: web.Request) -> web.Response:
+        await self._sim.webhooks.clear()
+        return web.json_response({})
+
     async def add_object(self, request: web.Request) -> web.Response:
         self._sim.world.add(await _body(request))
         return web.json_response({})
@@ -69,6 +82,8 @@ def add_routes(app: web.Application, sim: Simulator) -> None:
         web.get("/_sim/truth", control.truth), web.post("/_sim/change", control.change),
         web.post("/_sim/faults", control.set_faults),
         web.delete("/_sim/faults", control.clear_faults),
+        web.post("/_sim/webhooks", control.add_webhook),
+        web.delete("/_sim/webhooks", control.clear_webhooks),
         web.post("/_sim/objects", control.add_object), web.post("/_sim/clock", control.clock),
     ])  # fmt: skip
 

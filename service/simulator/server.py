@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections import Counter
 from dataclasses import dataclass, field
 from email.utils import formatdate
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Self
 
@@ -20,6 +20,8 @@ from service.simulator.keys import key_of
 from service.simulator.limits import Limits
 from service.simulator.lists import RequestError
 from service.simulator.script import happen
+from service.simulator.stats import Stats
+from service.simulator.webhooks import Webhooks
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -40,29 +42,6 @@ LOCK_TIMEOUT = (
     "This object cannot be accessed right now because another API request or Stripe process is"
     " currently accessing it."
 )
-
-
-@dataclass
-class Stats:
-    """What was asked, and how it was answered."""
-
-    requests: Counter[str] = field(default_factory=Counter)
-    statuses: Counter[int] = field(default_factory=Counter)
-    rate_limited: Counter[str] = field(default_factory=Counter)
-    reads_by_id: Counter[str] = field(default_factory=Counter)
-    served_objects: int = 0
-    in_flight: int = 0
-    max_in_flight: int = 0
-    first_request_at: float | None = None
-    last_request_at: float | None = None
-
-    def begin(self, endpoint: str) -> None:
-        now = time.monotonic()
-        self.first_request_at = now if self.first_request_at is None else self.first_request_at
-        self.last_request_at = now
-        self.requests[endpoint] += 1
-        self.in_flight += 1
-        self.max_in_flight = max(self.max_in_flight, self.in_flight)
 
 
 @dataclass
@@ -88,6 +67,7 @@ class Simulator:
         self.offset_s = 0.0
         self.chance = Random(self.seed)
         self.answers: dict[str, tuple[str, bytes]] = {}
+        self.webhooks = Webhooks(self.seed, second=self.second, count=self._delivered)
         self._number = 0
 
     async def __aenter__(self) -> Self:
@@ -100,9 +80,13 @@ class Simulator:
         site = web.TCPSite(self._runner, "127.0.0.1", self.port, backlog=512)
         await site.start()
         self.port = self._runner.addresses[0][1]
+        self.world.events.heard = self.webhooks.send
+        for account, world in self.others.items():
+            world.events.heard = partial(self.webhooks.send, account=account)
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self.webhooks.close()
         await self._runner.cleanup()
 
     @property
@@ -133,6 +117,9 @@ class Simulator:
             raise ValueError("late needs created: the second in the past that it arrives in")
         at = Occasion(self.world_of(account), self.second() if created is None else created, events)
         return happen(kind, at, self.chance, count=count, ids=ids)
+
+    def _delivered(self, status: int | None) -> None:
+        self.stats.delivered(status)
 
     async def _prepare(self, request: web.Request, response: web.StreamResponse) -> None:
         self._number += 1
