@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
+from urllib.parse import parse_qsl, urlsplit
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
@@ -44,6 +46,9 @@ class _Manner:
     statement_cache_size: int
 
 
+_SPEAKABLE = ("sslmode", "sslnegotiation", "target_session_attrs", "root certificate", "could not ")
+"""What the parser's complaints hold that quote no piece of a password."""
+
 _DIRECT = _Manner(_SESSION, 100)
 _POOLED = _Manner(_PASSED_BY_POOLERS, 0)
 
@@ -59,6 +64,7 @@ async def connect(
     Raises DatabaseAwayError where it may work later, and DatabaseError where it will not. No
     message holds the password. *command_limit_s* ends a single statement; None for migrations.
     """
+    _refuse_unclear(dsn)
     with translated():
         try:
             connection = await _opened(dsn, _DIRECT, application_name, command_limit_s)
@@ -96,13 +102,38 @@ async def _opened(
             statement_cache_size=manner.statement_cache_size,
             server_settings=manner.settings | {"application_name": application_name},
         )
-    except ValueError:
+    except OSError:
+        raise  # a certificate's error is a ValueError too
+    except (ValueError, OverflowError) as error:
         # The parser quotes what it could not read, which may be a piece of the password.
-        raise DatabaseError(
-            "DATABASE_URL is not a Postgres address",
-            hint="Write postgresql://USER:PASSWORD@HOST:5432/DATABASE; "
-            "percent-encode special characters in the password.",
-        ) from None
+        told = str(error) if any(word in str(error) for word in _SPEAKABLE) else ""
+        raise _not_an_address(told) from None
+
+
+def _refuse_unclear(dsn: str) -> None:
+    """Before anything of it is looked up: a raw @ or / in a password makes a host of its rest."""
+    try:
+        parts = urlsplit(dsn)
+        named = dict(parse_qsl(parts.query))
+    except ValueError:
+        raise _not_an_address() from None
+    cut_short = ":" in parts.netloc and "@" not in parts.netloc and "@" in parts.path
+    if parts.netloc.count("@") > 1 or cut_short:
+        raise _not_an_address()
+    for name in ("sslrootcert", "sslcert", "sslkey", "sslcrl"):
+        if name in named and not Path(named[name]).is_file():
+            raise DatabaseError(
+                f"DATABASE_URL: there is no file {named[name]} for {name}",
+                hint="Correct the path, and let this user read it.",
+            )
+
+
+def _not_an_address(told: str = "") -> DatabaseError:
+    return DatabaseError(
+        f"DATABASE_URL: {told}" if told else "DATABASE_URL is not a Postgres address",
+        hint="Write postgresql://USER:PASSWORD@HOST:5432/DATABASE; "
+        "percent-encode special characters in the password.",
+    )
 
 
 def _usable(
