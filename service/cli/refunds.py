@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from service.cli.app import Context, app, run_async
+from service.cli.cover import QuarantinedError
 from service.domain.errors import NotFoundError, UsageError
 
 Ids = Annotated[
@@ -50,6 +51,11 @@ async def _fetch(context: Context, ids: list[str]) -> None:
         raise NotFoundError(
             f"Stripe does not know: {', '.join(fetched.not_found)}",
             hint="Check the id, and that the key is of the same account and mode.",
+        )
+    if progress.written.quarantined:
+        raise QuarantinedError(
+            f"{progress.written.quarantined} of them could not be decoded and are in quarantine",
+            hint="The payload is in refund_sync.quarantine, with the reason.",
         )
 
 

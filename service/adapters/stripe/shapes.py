@@ -10,7 +10,8 @@ from msgspec import Meta, Raw, Struct
 Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Second = Annotated[int, Meta(ge=0, le=253_402_300_799)]
 """Until the year 9999, where both Python's and the warehouse's calendars agree."""
-Id = Annotated[str, Meta(min_length=1)]
+Id = Annotated[str, Meta(min_length=1, max_length=500)]
+"""Stripe promises 255 characters at most; an index can hold twice as many, whatever they are."""
 
 
 class Named(Struct, frozen=True):
