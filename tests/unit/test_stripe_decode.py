@@ -343,6 +343,17 @@ def test_planted_personal_data_is_in_no_column_and_no_text() -> None:
     assert json.loads(seen.destination.details) == {"reference": MASK, "note": MASK}
 
 
+@pytest.mark.parametrize(
+    ("personal", "letter"), [("jo@example.com", "@"), ("4242424242424242", "2")]
+)
+def test_personal_data_is_masked_however_its_letters_are_escaped(
+    personal: str, letter: str
+) -> None:
+    told = json.dumps(a_refund(description=personal, destination_details=None))
+    escaped = told.replace(letter, f"\\u{ord(letter):04x}").encode()
+    assert json.loads(observed(escaped).raw())["description"] == MASK
+
+
 def listed(*objects: Any, has_more: bool = False, query: Query | None = None) -> Reading:
     body = body_of({"object": "list", "data": list(objects), "has_more": has_more})
     answer = Answer(_as_listing(body), body, {}, AT, AT.timestamp(), 0.25, 1)

@@ -65,6 +65,8 @@ def refund_text(body: bytes, metadata: MetadataPolicy) -> str:
     if metadata != "keep" and "metadata" in members:
         members["metadata"] = kept_metadata(_decode(members["metadata"]), metadata)
     text = json_text(members)
+    if "\\u" in text:  # an escape could hide what is looked for
+        text = json_text(_decode(text))
     return json_text(masked_json(_decode(text))) if is_suspect(text) else text
 
 
