@@ -17,7 +17,8 @@ class Notifier:
         self._address = environ.get("NOTIFY_SOCKET", "")
         own = environ.get("WATCHDOG_PID") in {None, str(os.getpid())}
         usec = environ.get("WATCHDOG_USEC", "")
-        self.watchdog_s = int(usec) / 1e6 if own and usec.isdigit() else None
+        self.watchdog_s = int(usec) / 1e6 if own and usec.isdigit() and int(usec) else None
+        """Within so many seconds it wants to hear from us; None where it does not."""
 
     def tell(self, text: str) -> None:
         """Such as ``READY=1``, ``WATCHDOG=1``, ``STOPPING=1``, ``STATUS=…``; lost where nobody listens."""

@@ -1,0 +1,121 @@
+"""Logs say what happened, in the asked form, and give away no secret and no address."""
+
+from __future__ import annotations
+
+import json
+import logging
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import structlog
+
+from service.adapters.logs import MASK, Redactor, set_up
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+KEY = "rk_live_51NoSuchKey0000TAIL"
+
+
+@contextmanager
+def logs(form: str = "json") -> Iterator[None]:
+    root = logging.getLogger()
+    before = root.handlers, root.level
+    redactor = Redactor()
+    redactor.learn([KEY])
+    set_up(redactor, level=logging.INFO, form=form)
+    try:
+        yield
+    finally:
+        root.handlers, root.level = before
+        structlog.reset_defaults()
+
+
+def entries(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+
+
+def fail() -> None:
+    raise OSError(f"refused {KEY}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"Invalid API Key provided: {KEY}",
+        "Invalid API Key provided: rk_live_****************TAIL",
+        "Expired API Key provided: sk_test_51abc*****************TAIL.",
+        "{'Authorization': 'Bearer sk_live_51abcTAIL'}",
+        "cannot reach postgresql://finn:TAIL@db/money",
+        "cannot reach postgresql://db/money?user=finn&password=TAIL",
+        "signed with whsec_aTAIL",
+        "refund for jane.TAIL@example.com",
+    ],
+)
+def test_nothing_of_a_secret_or_an_address_is_left(text: str) -> None:
+    redacted = Redactor()(text)
+    assert "TAIL" not in redacted
+    assert MASK in redacted
+
+
+def test_ordinary_text_stays() -> None:
+    text = "slice [2026-01-01, 2026-01-02) of acct_1 re_1abc read in 3 requests at http://127.0.0.1:8321"
+    assert Redactor()(text) == text
+
+
+def test_secrets_inside_values_and_tracebacks_are_masked(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with logs():
+        try:
+            fail()
+        except OSError:
+            log = structlog.get_logger("t")
+            log.exception("job.failed", asked={"url": [KEY, 3]}, count=2, error=OSError(KEY))
+    [entry] = entries(capsys)
+    assert entry["event"] == "job.failed"
+    assert entry["asked"] == {"url": [MASK, 3]}
+    assert entry["count"] == 2
+    assert "OSError: refused" in entry["exception"]
+    assert "TAIL" not in json.dumps(entry)
+
+
+def test_what_libraries_log_comes_out_the_same_way(capsys: pytest.CaptureFixture[str]) -> None:
+    with logs():
+        try:
+            fail()
+        except OSError:
+            logging.getLogger("some.library").exception("sent %s", KEY)
+    [entry] = entries(capsys)
+    assert entry["event"] == f"sent {MASK}"
+    assert entry["level"] == "error"
+    assert "timestamp" in entry
+    assert "OSError: refused" in entry["exception"]
+    assert "TAIL" not in json.dumps(entry)
+
+
+def test_less_than_the_level_is_not_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with logs():
+        structlog.get_logger("t").debug("page.read")
+        logging.getLogger("apscheduler").info("Added job")
+        structlog.get_logger("t").info("slice.covered", run_id="r1")
+    assert [entry["event"] for entry in entries(capsys)] == ["slice.covered"]
+
+
+def test_what_was_bound_to_the_context_is_on_every_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with logs(), structlog.contextvars.bound_contextvars(run_id="r7"):
+        structlog.get_logger("t").info("a.b")
+        logging.getLogger("some.library").warning("c")
+    assert [entry["run_id"] for entry in entries(capsys)] == ["r7", "r7"]
+
+
+def test_for_people_it_is_a_line_without_colours_where_no_terminal_is(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with logs("console"):
+        structlog.get_logger("t").info("slice.covered", seconds=60)
+    shown = capsys.readouterr().err
+    assert "slice.covered" in shown
+    assert "seconds=60" in shown
+    assert "\x1b" not in shown
