@@ -5,8 +5,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Annotated
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -69,18 +68,13 @@ async def _psql(context: Context, arguments: list[str]) -> int:
         if place.server:  # pg_dump and its like, of the server's own version, for \\! in psql
             environ["PATH"] = f"{place.server.binaries.folder}{os.pathsep}{environ.get('PATH', '')}"
         process = await asyncio.create_subprocess_exec(str(binary), *arguments, env=environ)
-        with _interrupts_left_to_it():
-            return await _ended(process)
+        _leave_interrupts_to_it()
+        return await _ended(process)
 
 
-@contextmanager
-def _interrupts_left_to_it() -> Iterator[None]:
+def _leave_interrupts_to_it() -> None:
     """Ctrl-C reaches psql too, where it cancels a query: it must not end us, and the server."""
-    before = signal.signal(signal.SIGINT, lambda *_: None)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, lambda: None)
 
 
 async def _ended(process: asyncio.subprocess.Process) -> int:
