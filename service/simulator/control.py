@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import fields
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
@@ -13,6 +14,9 @@ from service.simulator.webhooks import Hook
 
 if TYPE_CHECKING:
     from service.simulator.server import Simulator
+
+
+AT_ONCE = 500
 
 
 class Control:
@@ -30,11 +34,16 @@ class Control:
         self._sim.stats = type(self._sim.stats)(in_flight=self._sim.stats.in_flight)
         return web.json_response({})
 
-    async def truth(self, request: web.Request) -> web.Response:
+    async def truth(self, request: web.Request) -> web.StreamResponse:
         """Every refund that is listed now, in its plain shape, a line each; ``?all=1``: hidden ones too."""
         world = self._sim.world_of(request.query.get("account"))
         told = world.truth(self._sim.second(), hidden="all" in request.query)
-        return web.Response(text="".join(json.dumps(plain) + "\n" for plain in told))
+        response = web.StreamResponse(headers={"Content-Type": "text/plain; charset=utf-8"})
+        await response.prepare(request)
+        while lines := [json.dumps(plain) + "\n" for plain in islice(told, AT_ONCE)]:
+            await response.write("".join(lines).encode())
+        await response.write_eof()
+        return response
 
     async def change(self, request: web.Request) -> web.Response:
         told = await _body(request)

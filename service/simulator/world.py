@@ -187,9 +187,9 @@ class World:
     def truth(self, until: int = LAST, *, hidden: bool = False) -> Iterator[Json]:
         """Every refund created up to a second, oldest first; *hidden*: those not listed too."""
         left_out = self.deleted if hidden else self.hidden
-        for place in range(bisect_right(self.created, until)):
-            if self.slots[place] not in left_out:
-                yield self.plain(place)
+        for slot in self.slots[: bisect_right(self.created, until)]:
+            if slot not in left_out:
+                yield self.plain(self.place_of_slot(slot))
 
 
 def _second(plain: Json) -> int:
