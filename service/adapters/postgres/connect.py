@@ -77,12 +77,16 @@ async def connect(
 
 
 async def create_pool(dsn: str, *, size: int, application_name: str = "refund-sync") -> Pool:
-    """At most *size* connections, each made by ``connect``; it heals when the server comes back."""
+    """At most *size* connections, each made by ``connect`` when it is needed first.
+
+    It heals when the server comes back. A number to be kept open would be tried for all the while
+    that the server is away, each time with a traceback in the log.
+    """
 
     async def made(*_args: Any, **_options: Any) -> asyncpg.Connection[asyncpg.Record]:
         return await connect(dsn, application_name=application_name)
 
-    return await asyncpg.create_pool(min_size=1, max_size=size, connect=made)
+    return await asyncpg.create_pool(min_size=0, max_size=size, connect=made)
 
 
 async def is_pooled(connection: Connection) -> bool:
