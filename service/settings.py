@@ -19,12 +19,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 PREFIX = "REFUND_SYNC_"
-SECRETS = ("STRIPE_API_KEY", "DATABASE_URL")
+PLAIN = ("STRIPE_API_KEY", "DATABASE_URL")
+"""Names that others know too, and that have no prefix of ours."""
+SECRETS = (*PLAIN, "REFUND_SYNC_WEBHOOK_SECRETS")
 TOML_PLACES = ("refund-sync.toml", "/etc/refund-sync/config.toml")
 STRIPE = "https://api.stripe.com"
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 LIVE_RATE, TEST_RATE = 100.0, 25.0
 _KUBERNETES = re.compile(r"REFUND_SYNC_(.+_)?(SERVICE_HOST|SERVICE_PORT.*|PORT.*)")
+_SIGNING = re.compile(r"whsec_[!-~]+")
 _KEY = re.compile(r"(rk|sk)_(live|test)_[A-Za-z0-9_]+")
 SHORTEST_SECRET = 4  # taking shorter ones out of messages would leave none that can be read
 
@@ -48,6 +51,9 @@ class Settings(BaseModel):
     )
     database_url: SecretStr | None = Field(
         default=None, description="any DSN that asyncpg takes; unset: embedded"
+    )
+    webhook_secrets: SecretStr | None = Field(
+        default=None, description="whsec_…, several separated by commas or spaces"
     )
     stripe_api_base: str = Field(default=STRIPE, description="where Stripe is")
     data_dir: Path | None = Field(default=None, description="where the embedded Postgres lives")
@@ -98,6 +104,20 @@ class Settings(BaseModel):
             raise ValueError("no such port")
         return value
 
+    @field_validator("webhook_secrets")
+    @classmethod
+    def _are_secrets(cls, value: SecretStr | None) -> SecretStr | None:
+        """What is none would leave every delivery refused."""
+        found = _listed(value)
+        if value is not None and not (found and all(map(_SIGNING.fullmatch, found))):
+            raise ValueError("not secrets of webhooks")
+        return value
+
+    @property
+    def signing_secrets(self) -> list[str]:
+        """Any of which may have signed a webhook; none: no webhook is expected."""
+        return _listed(self.webhook_secrets)
+
     @property
     def since_s(self) -> int:
         return int(self.since.timestamp())
@@ -129,21 +149,26 @@ class Settings(BaseModel):
         return StripeKey(self.stripe_api_key, found[2] == "live", kind)
 
     def secrets(self) -> list[str]:
-        """What must never be shown: the key, and the password of the database in every spelling."""
+        """What must never be shown: keys, and the password of the database in every spelling."""
         key = self.stripe_api_key.get_secret_value() if self.stripe_api_key else ""
         parts = _split(self.database_url.get_secret_value() if self.database_url else "")
         passwords = [
             parts.netloc.rpartition("@")[0].partition(":")[2],
             *parse_qs(parts.query).get("password", ()),
         ]
-        return [s for s in {key, *passwords, *map(unquote, passwords)} if len(s) >= SHORTEST_SECRET]
+        found = {key, *self.signing_secrets, *passwords, *map(unquote, passwords)}
+        return [s for s in found if len(s) >= SHORTEST_SECRET]
 
 
 SETTABLE = tuple(n for n in Settings.model_fields if n not in {"allow_api_base", "origins"})
 
 
 def variable_of(name: str) -> str:
-    return name.upper() if name.upper() in SECRETS else PREFIX + name.upper()
+    return name.upper() if name.upper() in PLAIN else PREFIX + name.upper()
+
+
+def _listed(value: SecretStr | None) -> list[str]:
+    return value.get_secret_value().replace(",", " ").split() if value else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,9 +229,13 @@ def _from_secret_files(environ: Mapping[str, str]) -> Iterator[Given]:
         if named and environ.get(variable):
             raise SettingError(f"{variable} and {variable}_FILE are both set", hint="Keep one.")
         if named:
-            yield Given(variable.lower(), _secret_in(Path(named), variable), named)
+            yield Given(_name_of(variable), _secret_in(Path(named), variable), named)
         elif credential := _credential(environ, variable):
-            yield Given(variable.lower(), _secret_in(credential, variable), "systemd credential")
+            yield Given(_name_of(variable), _secret_in(credential, variable), "systemd credential")
+
+
+def _name_of(variable: str) -> str:
+    return variable.removeprefix(PREFIX).lower()
 
 
 def _credential(environ: Mapping[str, str], variable: str) -> Path | None:
@@ -242,10 +271,10 @@ def _from_toml(config: Path | None) -> Iterator[Given]:
             raise SettingError(f"the configuration file {config} is not there")
         return
     for name, value in _parsed(path).items():
-        if name.upper() in SECRETS:
+        if (variable := variable_of(name)) in SECRETS:
             raise SettingError(
                 f"{path}: {name} does not belong here",
-                hint=f"Set {name.upper()} in the environment, or {name.upper()}_FILE to a file of its own.",
+                hint=f"Set {variable} in the environment, or {variable}_FILE to a file of its own.",
             )
         if name not in SETTABLE:
             raise _unknown(name, SETTABLE, f"{path}: ")
@@ -262,8 +291,9 @@ def _parsed(path: Path) -> dict[str, Any]:
 
 def _refuse_unknown(environ: Mapping[str, str]) -> None:
     known = [variable_of(name) for name in SETTABLE]
+    accepted = {*known, *(f"{variable}_FILE" for variable in SECRETS)}
     for name in environ:
-        if name.startswith(PREFIX) and name not in known and not _KUBERNETES.fullmatch(name):
+        if name.startswith(PREFIX) and name not in accepted and not _KUBERNETES.fullmatch(name):
             raise _unknown(name, known)
 
 

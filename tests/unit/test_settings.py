@@ -332,5 +332,39 @@ def test_the_password_is_known_as_a_secret_in_each_of_its_spellings(dsn: str) ->
     assert not {"finance", "refunds"} & set(secrets)
 
 
+def test_webhooks_have_several_secrets_while_they_are_rotated(tmp_path: Path) -> None:
+    assert load_settings({}).signing_secrets == []
+    told = "whsec_new, whsec_old,whsec_third\nwhsec_last\n"
+    several = ["whsec_new", "whsec_old", "whsec_third", "whsec_last"]
+    assert load_settings({"REFUND_SYNC_WEBHOOK_SECRETS": told}).signing_secrets == several
+    path = a_file(tmp_path, told, "REFUND_SYNC_WEBHOOK_SECRETS")
+    for environ in (
+        {"REFUND_SYNC_WEBHOOK_SECRETS_FILE": str(path)},
+        {"CREDENTIALS_DIRECTORY": str(tmp_path)},
+    ):
+        assert load_settings(environ).signing_secrets == several
+
+
+@pytest.mark.parametrize("told", [",", "whsec_", "whsec_good sk_test_SECRET", "whsec_schlüssel"])
+def test_what_is_no_secret_of_a_webhook_is_refused_and_not_shown(told: str) -> None:
+    error = refusal({"REFUND_SYNC_WEBHOOK_SECRETS": told})
+    assert str(error) == (
+        "REFUND_SYNC_WEBHOOK_SECRETS (environment) is not"
+        " whsec_…, several separated by commas or spaces"
+    )
+
+
+def test_secrets_of_webhooks_are_known_as_secrets_each_by_itself_and_are_in_no_repr(
+    tmp_path: Path,
+) -> None:
+    settings = load_settings({"REFUND_SYNC_WEBHOOK_SECRETS": "whsec_new whsec_old"})
+    assert {"whsec_new", "whsec_old"} <= set(settings.secrets())
+    assert "whsec_" not in f"{settings!r} {settings} {settings.model_dump_json()}"
+    error = refusal({}, a_file(tmp_path, "webhook_secrets = 'whsec_new'\n"))
+    assert "webhook_secrets does not belong here" in str(error)
+    assert "REFUND_SYNC_WEBHOOK_SECRETS_FILE" in error.hint
+    assert "whsec_" not in f"{error} {error.hint}"
+
+
 def test_an_address_of_a_database_that_cannot_be_parsed_is_left_to_whoever_opens_it() -> None:
     assert load_settings({"DATABASE_URL": "postgresql://u:secret@[bad/db"}).secrets() == []
