@@ -37,6 +37,10 @@ OLDEST_EVENT_S = 30 * 86_400
 MOST_TYPES = 20
 
 
+class Replayed(bytes):
+    """An answer that was given before, to the same idempotency key."""
+
+
 def add_routes(app: web.Application, sim: Simulator) -> None:
     for method, path, work in (
         ("GET", "/v1/refunds", list_refunds),
@@ -149,8 +153,7 @@ async def cancel_refund(sim: Simulator, request: web.Request, world: World) -> b
                 "Keys for idempotent requests can only be used with the same parameters they were first used with.",
                 kind="idempotency_error",
             )
-        request["replayed"] = True
-        return body
+        return Replayed(body)
     expand = expand_of(parse_qs(form), "")
     place = _refund_place(sim, request, world)
     if world.plain(place)["status"] != "requires_action":

@@ -129,8 +129,6 @@ class Simulator:
         for name in ("Stripe-Account", "Idempotency-Key"):
             if name in asked:
                 headers[name] = asked[name]
-        if request.get("replayed"):
-            headers["Idempotent-Replayed"] = "true"
         headers["Date"] = formatdate(self.second() + self.faults.wrong_date_s, usegmt=True)
         if self.faults.no_date:
             del headers["Date"]
@@ -251,6 +249,8 @@ class Simulator:
             await response.write(body[: len(body) // 2])
             self._abort(request)
         whole = web.Response(body=body, content_type="application/json")
+        if isinstance(body, endpoints.Replayed):
+            whole.headers["Idempotent-Replayed"] = "true"
         if self.gzip and "gzip" in request.headers.get("Accept-Encoding", ""):
             whole.enable_compression(web.ContentCoding.gzip)
         return whole
