@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
-    from service.domain.refund import Observation, Undecodable
+    from service.domain.recheck import Day, Due
+    from service.domain.refund import Hint, Observation, Undecodable
     from service.domain.span import Span
     from service.domain.walk import Ask, Claim, Page
+
+READS_FOR: ContextVar[str] = ContextVar("reads_for", default="asked")
+"""The class that this task's reads are counted in (``domain.pace``); tasks that it starts inherit it."""
+
+
+@contextmanager
+def reads_for(kind: str) -> Iterator[None]:
+    """Counts the reads of the body, and of the tasks that it starts, in that class."""
+    token = READS_FOR.set(kind)
+    try:
+        yield
+    finally:
+        READS_FOR.reset(token)
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One page of refunds, hydrated where that was possible.
+    """One page of a list: refunds, hydrated where that was possible, or the hints that events give.
 
     *observed_at* is the instant, by the database's clock, at which the list was asked for;
     *requests* counts the reads it took, retries too.
@@ -25,17 +41,22 @@ class Reading:
 
     page: Page
     observed_at: datetime
-    observations: Sequence[Observation]
-    undecodable: Sequence[Undecodable]
+    observations: Sequence[Observation] = ()
+    undecodable: Sequence[Undecodable] = ()
     requests: int = 1
+    hints: Sequence[Hint] = ()
 
 
-class RefundSource(Protocol):
-    """Stripe's refunds of one account. Reads are retried and limited inside."""
+class ListSource(Protocol):
+    """A list of one account, newest first. Reads are retried and limited inside."""
 
     async def read(self, ask: Ask) -> Reading:
         """One page of the list. Raises StripeAwayError past the deadline, AccessError, ProtocolError."""
         ...
+
+
+class RefundSource(ListSource, Protocol):
+    """Stripe's refunds of one account."""
 
     async def fetch(self, object_id: str) -> Sequence[Reading]:
         """The refund of that id, or those of that charge or payment intent, read now.
@@ -55,17 +76,30 @@ class Proof:
 
 
 @dataclass(frozen=True, slots=True)
+class Check:
+    """This span was listed whole, by reads that all began later than *observed_at*."""
+
+    stream: str
+    span: Span
+    observed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
-    """What one transaction writes: rows, and the claims that they prove."""
+    """What one transaction writes: rows and hints, the claims that they prove, the spans they complete."""
 
     readings: Sequence[Reading]
     proofs: Sequence[Proof]
     source: str
+    checks: Sequence[Check] = ()
 
 
 @dataclass(slots=True)
 class Written:
-    """What became of the rows of a batch; *late* were new in a second that was covered before."""
+    """What became of the rows of a batch; *late* were new in a second that was covered before.
+
+    *hinted* counts the hints that told something new.
+    """
 
     inserted: int = 0
     changed: int = 0
@@ -73,6 +107,7 @@ class Written:
     stale: int = 0
     late: int = 0
     quarantined: int = 0
+    hinted: int = 0
 
     def add(self, other: Written) -> None:
         for name in self.__slots__:
@@ -101,6 +136,86 @@ class RefundStore(Protocol):
 
     async def write(self, batch: Batch) -> Written:
         """All of it in one transaction, or none. Raises DatabaseAwayError where it may work later."""
+        ...
+
+
+@dataclass(slots=True)
+class Compared:
+    """How what is stored differs from what was read.
+
+    *missing* are not stored here, *holes* those of them in covered seconds; *differing* are stored
+    otherwise, *altered* those of them that are not even what we once wrote; *unlisted* are stored here
+    and were not returned, each with its created second. *revoked* is what is not covered any more.
+    """
+
+    missing: list[str] = field(default_factory=list)
+    holes: list[str] = field(default_factory=list)
+    differing: list[str] = field(default_factory=list)
+    altered: list[str] = field(default_factory=list)
+    unlisted: list[tuple[str, int]] = field(default_factory=list)
+    revoked: list[Span] = field(default_factory=list)
+    equal: int = 0
+    seconds: dict[str, int] = field(default_factory=dict)
+    """When those of *differing* were created."""
+    fields: dict[str, dict[str, list[Any]]] = field(default_factory=dict)
+    """What differs in some of *differing*, as ``{id: {field: [here, at Stripe]}}``."""
+
+
+class ComparingStore(Protocol):
+    """The warehouse as verify needs it."""
+
+    async def compare(self, batch: Batch) -> Compared:
+        """Writes no refund; takes back, in the same transaction, claims that the batch refutes."""
+        ...
+
+    async def told_of(self, ids: Sequence[str], since: datetime) -> Sequence[str]:
+        """Those of which a hint tells, or that were read anew since."""
+        ...
+
+    async def miss(self, ids: Sequence[str], observed_at: datetime, now: datetime) -> None:
+        """A listing that began then did not return these: each is due by itself."""
+        ...
+
+
+class DueStore(Protocol):
+    """What is to be read again, and when."""
+
+    async def due(self, now: datetime, limit: int) -> Sequence[Due]:
+        """Objects that are due, those with a hint first; none whose day was listed since it was needed."""
+        ...
+
+    async def refunds_by_hour(self, days: Sequence[int]) -> Mapping[int, int]:
+        """How many refunds are stored of each hour of these days; both by their first second."""
+        ...
+
+    async def read(self, due: Sequence[Due], observed_at: datetime, now: datetime) -> None:
+        """These were read, by reads that began then: what has no newer hint is put off, or done with."""
+        ...
+
+    async def not_found(self, due: Due, observed_at: datetime, now: datetime) -> bool:
+        """Stripe does not know it. Returns whether it was stored: then it is marked as gone."""
+        ...
+
+    async def days(self, start: int, end: int, *, most: int | None = None) -> Sequence[Day]:
+        """The days of that span, oldest first; with *most*, those that were listed longest ago."""
+        ...
+
+
+class GapStore(Protocol):
+    """Times whose events expired at Stripe before they were read."""
+
+    async def known(self) -> Sequence[Span]: ...
+
+    async def add(self, span: Span, read_from: int, now: datetime) -> None:
+        """From now on, refunds created from *read_from* to the end of *span* are owed a read."""
+        ...
+
+    async def owed_from(self) -> int | None:
+        """The earliest second from which refunds are still owed a read."""
+        ...
+
+    async def close(self, now: datetime) -> Sequence[Span]:
+        """Closes, and returns, the gaps that nothing is owed for any more."""
         ...
 
 

@@ -74,13 +74,17 @@ class Settings(BaseModel):
         default=None, gt=0, le=1e6, description="requests a second, above 0"
     )
     settle_lag_s: int = Field(default=600, ge=0, le=86_400, description="seconds, 0 to 86400")
-    sync_interval_s: int = Field(default=300, ge=1, le=86_400, description="seconds, 1 to 86400")
+    sync_interval_s: int = Field(default=60, ge=1, le=86_400, description="seconds, 1 to 86400")
     deadline_s: float = Field(default=600.0, gt=0, le=86_400, description="seconds, above 0")
     drain_s: float = Field(default=25.0, ge=0, le=600, description="seconds, 0 to 600")
     metadata: str = Field(
         default="keep", description="keep, drop, or the keys to keep, comma-separated"
     )
     read_allowance: int | None = Field(default=None, gt=0, description="reads in 30 days, above 0")
+    read_share: float = Field(
+        default=0.5, gt=0, le=1, description="a share of the allowance, above 0 to 1"
+    )
+    lease_s: float = Field(default=30.0, ge=1, le=3_600, description="seconds, 1 to 3600")
     http: str = Field(default="127.0.0.1:8321", pattern=r"^.+:\d{1,5}$", description="host:port")
     log_format: Literal["auto", "console", "json"] = Field(
         default="auto", description="auto, console or json"

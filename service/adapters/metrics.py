@@ -35,7 +35,10 @@ class Metrics:
     rows: Counter[str] = field(default_factory=Counter)
     runs: Counter[tuple[str, str]] = field(default_factory=Counter)
     last_success: dict[str, float] = field(default_factory=dict)
+    webhooks: Counter[str] = field(default_factory=Counter)
     measured: list[Measured] = field(default_factory=list)
+    waiting: dict[str, int] = field(default_factory=dict)
+    """Objects to read again: due, and hinted at."""
 
     def count_rows(self, written: Written) -> None:
         for name in written.__slots__:
@@ -50,6 +53,9 @@ class Metrics:
         if self.stripe:
             yield from self._of_stripe(self.stripe)
         yield _counter("rows", "Refunds written, by what became of them.", ["outcome"], self.rows)
+        yield _counter(
+            "webhooks", "Deliveries, by what became of them.", ["outcome"], self.webhooks
+        )
         runs = CounterMetricFamily(
             "refund_sync_runs", "Runs, by how they ended.", labels=["job", "outcome"]
         )
@@ -76,11 +82,17 @@ class Metrics:
         yield CounterMetricFamily(
             "refund_sync_wait_seconds", "Seconds spent waiting for permits.", value=stripe.waited_s
         )
-        yield CounterMetricFamily(
+        used = CounterMetricFamily(
             "refund_sync_reads_used",
-            "Reads that count against Stripe's allowance.",
-            value=stripe.requests_total,
+            "Reads that count against Stripe's allowance, by what for.",
+            labels=["class"],
         )
+        by_class: Counter[str] = Counter()
+        for (kind, _), reads in stripe.reads.items():
+            by_class[kind] += reads
+        for kind, reads in by_class.items():
+            used.add_metric([kind], reads)
+        yield used
 
     def _of_database(self) -> Iterator[Metric]:
         labels = ["account", "stream"]
@@ -98,9 +110,14 @@ class Metrics:
         for found in self.measured:
             until.add_metric([found.account_id, found.stream], found.covered_until_s)
             gap.add_metric([found.account_id, found.stream], found.gap_s)
+        again = GaugeMetricFamily(
+            "refund_sync_rechecks", "Objects to read again.", labels=["kind"]
+        )
+        for kind, count in self.waiting.items():
+            again.add_metric([kind], count)
         for account_id, count in {m.account_id: m.quarantined for m in self.measured}.items():
             waiting.add_metric([account_id], count)
-        yield from (until, gap, waiting)
+        yield from (until, gap, waiting, again)
 
 
 def _counter(

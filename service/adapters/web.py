@@ -1,10 +1,11 @@
-"""The daemon's HTTP side: /livez, /readyz and /metrics."""
+"""The daemon's HTTP side: /livez, /readyz, /metrics, and webhooks where they are expected."""
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -15,6 +16,13 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from prometheus_client import CollectorRegistry
+
+WEBHOOKS = "/webhooks/stripe"
+BODY_LIMIT = 1 << 20
+BODY_LIMIT_S = 10.0
+SHUTDOWN_LIMIT_S = 20.0
+BACKLOG = 1024
+"""So many connections may wait to be accepted: Stripe delivers a burst all at once."""
 
 Checks = dict[str, str | None]
 """What was looked at, and what is wrong with it; None is fine."""
@@ -28,9 +36,22 @@ class Health:
     ready: Callable[[], Awaitable[Checks]]
 
 
+class Receiver(Protocol):
+    """Who takes what Stripe pushes."""
+
+    async def receive(self, body: bytes, signature: str) -> int:
+        """The status to answer with; 2xx only once what was told is kept."""
+        ...
+
+
 @asynccontextmanager
-async def serving(address: str, health: Health, registry: CollectorRegistry) -> AsyncIterator[str]:
-    """Serves at ``host:port`` while the body runs; gives the address, with the port that was free if 0."""
+async def serving(
+    address: str, health: Health, registry: CollectorRegistry, webhook: Receiver | None = None
+) -> AsyncIterator[str]:
+    """Serves at ``host:port`` while the body runs; gives the address, with the port that was free if 0.
+
+    Without *webhook* there is no route for any.
+    """
 
     async def answer(checks: Checks) -> web.Response:
         bad = {name: wrong for name, wrong in checks.items() if wrong}
@@ -47,11 +68,16 @@ async def serving(address: str, health: Health, registry: CollectorRegistry) -> 
         headers = {"Content-Type": CONTENT_TYPE_LATEST}
         return web.Response(body=generate_latest(registry), headers=headers)
 
-    app = web.Application()
+    app = web.Application(client_max_size=BODY_LIMIT)
     app.add_routes([
         web.get("/livez", live), web.get("/readyz", ready), web.get("/metrics", metrics),
     ])  # fmt: skip
-    runner = web.AppRunner(app, access_log=None)
+    if webhook is not None:
+        app.router.add_post(WEBHOOKS, _taker(webhook))
+    # A body is signed as it travels: nothing may unpack it.
+    runner = web.AppRunner(
+        app, access_log=None, auto_decompress=False, shutdown_timeout=SHUTDOWN_LIMIT_S
+    )
     await runner.setup()
     try:
         host, _, port = address.rpartition(":")
@@ -60,9 +86,31 @@ async def serving(address: str, health: Health, registry: CollectorRegistry) -> 
         await runner.cleanup()
 
 
+def _taker(receiver: Receiver) -> Callable[[web.Request], Awaitable[web.Response]]:
+    """What answers a delivery. An unsigned one is refused unread; no answer says why."""
+
+    async def take(request: web.Request) -> web.Response:
+        signature = request.headers.get("Stripe-Signature", "")
+        body = await _body_of(request) if signature else b""
+        return web.Response(status=await receiver.receive(body, signature))
+
+    return take
+
+
+async def _body_of(request: web.Request) -> bytes:
+    """All of it. Raises what answers 413, 408, or 400 to whoever ends in the middle."""
+    try:
+        async with asyncio.timeout(BODY_LIMIT_S):
+            return await request.read()
+    except TimeoutError:
+        raise web.HTTPRequestTimeout from None
+    except (web.RequestPayloadError, ConnectionError):
+        raise web.HTTPBadRequest from None
+
+
 async def _bound(runner: web.AppRunner, host: str, port: int) -> str:
     try:
-        await web.TCPSite(runner, host, port).start()
+        await web.TCPSite(runner, host, port, backlog=BACKLOG).start()
     except (OSError, OverflowError) as error:
         raise SettingError(
             f"REFUND_SYNC_HTTP: cannot listen on {host}:{port}: {error}",

@@ -11,6 +11,7 @@ def main() -> None:
 
 def _run() -> None:
     from service.cli import (  # noqa: F401
+        cancel,
         completion,
         config,
         cover,
@@ -20,6 +21,7 @@ def _run() -> None:
         refunds,
         run,
         status,
+        verify,
     )
     from service.cli.app import run_command_line
 

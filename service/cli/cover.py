@@ -11,8 +11,9 @@ from cyclopts import Parameter
 from service.cli.app import Context, app, run_async
 from service.cli.spans import span_of
 from service.domain.errors import DifferenceError, RefundSyncError
+from service.domain.pace import BACKFILL, FLOOR, POLLS
 from service.domain.span import Span, instant
-from service.ports import Progress
+from service.ports import Progress, reads_for
 
 From = Annotated[
     str | None,
@@ -50,7 +51,10 @@ def backfill(
 
 @app.command
 def sync(*, context: Context) -> None:
-    """Bring everything that is wanted up to date, newest first, then exit."""
+    """Bring everything that is wanted up to date, newest first, then exit.
+
+    Reads what is new, the events that tell of changes, and whatever is due to be read again.
+    """
     run_async(_sync(context))
 
 
@@ -78,7 +82,8 @@ async def _backfill(context: Context, first: int, last: int) -> None:
         progress = Progress()
         began = time.perf_counter()
         async with shown(context, progress, span):
-            short_s = await wiring.cover(account, "backfill", span, missing, progress)
+            with reads_for(BACKFILL):
+                short_s = await wiring.cover(account, "backfill", span, missing, progress)
         reached = min(span.end, progress.settle_bound or span.end)
         left_out = Span(reached, last) if reached < last else None
         _report(context, account.id, "backfill", span, progress, began, left_out)
@@ -97,10 +102,14 @@ async def _sync(context: Context) -> None:
         progress = Progress()
         began = time.perf_counter()
         async with shown(context, progress, wanted):
-            short_s = await wiring.cover(
-                account, "sync", wanted, lambda store: plan.all_of(store, wanted), progress
-            )
+            with reads_for(POLLS):
+                await wiring.may_read_events(account, progress)
+            with reads_for(BACKFILL):
+                short_s = await wiring.cover(
+                    account, "sync", wanted, lambda store: plan.all_of(store, wanted), progress
+                )
             short_s += await wiring.look_again(account, wanted, progress)
+            await wiring.catch_up(account, progress)
         _report(context, account.id, "sync", wanted, progress, began, None)
         _judge(short_s, progress)
 
@@ -186,16 +195,12 @@ async def _follow(progress: Progress, advance: Any) -> None:
         await asyncio.sleep(0.1)
 
 
-FLOOR_OF_ALLOWANCE = 10_000
-"""Reads in 30 days that Stripe allows every account."""
-
-
 async def _estimate(context: Context, first: int, last: int) -> None:
     from service import wiring
 
     settings = context.settings
     found = await wiring.estimate(settings, first, last)
-    allowance = settings.read_allowance or FLOOR_OF_ALLOWANCE
+    allowance = settings.read_allowance or FLOOR
     told = {
         "gaps": [_pair(gap) for gap in found.gaps],
         "estimated_refunds": found.refunds,

@@ -3,22 +3,33 @@
 import asyncio
 import os
 import signal
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from service.cli.app import Context, app, run_async
 
+NoWait = Annotated[
+    bool,
+    Parameter(
+        name="--no-wait", negative="", help="End with 9 where another daemon works for the account."
+    ),
+]
+
 
 @app.command
-def run(*, context: Context) -> None:
-    """Keep the warehouse up to date until stopped; serves health and metrics on HTTP.
+def run(*, no_wait: NoWait = False, context: Context) -> None:
+    """Keep the warehouse up to date until stopped; serves health, metrics and webhooks on HTTP.
 
+    One daemon works for an account; another stands by, and takes over when the first is gone.
     The first SIGTERM or SIGINT lets the pass under way end, commits what was read, and exits 0.
     """
-    run_async(_run(context))
+    run_async(_run(context, wait=not no_wait))
 
 
-async def _run(context: Context) -> None:
+async def _run(context: Context, *, wait: bool) -> None:
     stop, serves = asyncio.Event(), asyncio.Event()
-    serving = asyncio.create_task(_serve(context, stop, serves))
+    serving = asyncio.create_task(_serve(context, stop, serves, wait=wait))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, _on_signal, number, stop)
@@ -39,13 +50,15 @@ def _on_signal(number: int, stop: asyncio.Event) -> None:
     stop.set()
 
 
-async def _serve(context: Context, stop: asyncio.Event, serves: asyncio.Event) -> None:
+async def _serve(
+    context: Context, stop: asyncio.Event, serves: asyncio.Event, *, wait: bool
+) -> None:
     from service import wiring
     from service.daemon import Daemon
 
     async with (
         wiring.open_database(context.settings, context.tell) as database,
-        wiring.open_account(context.settings, database) as account,
+        wiring.open_account(context.settings, database, daemon=True) as account,
     ):
         serves.set()
-        await Daemon(account, stop).run()
+        await Daemon(account, stop, wait=wait).run()

@@ -10,7 +10,11 @@ from service.domain.errors import DifferenceError
 
 Check = Annotated[
     bool,
-    Parameter(name="--check", negative="", help="End with 7 on gaps, 8 on unresolved quarantine."),
+    Parameter(
+        name="--check",
+        negative="",
+        help="End with 7 on gaps or overdue rechecks, 8 on unresolved quarantine.",
+    ),
 ]
 
 GAPS_SHOWN = 10
@@ -36,9 +40,20 @@ def _judge(accounts: list[dict[str, Any]]) -> None:
     with_gaps = [a["account_id"] for a in accounts if a["gaps"]]
     if with_gaps:
         raise DifferenceError(f"gaps: {', '.join(with_gaps)}", hint="Close them: refund-sync sync")
+    late = [a["account_id"] for a in accounts if _overdue(a)]
+    if late:
+        raise DifferenceError(
+            f"rechecks are overdue by twice their interval: {', '.join(late)}",
+            hint="Read what is due: refund-sync sync, or keep the daemon running.",
+        )
     with_quarantine = [a["account_id"] for a in accounts if a["quarantined"]]
     if with_quarantine:
         raise QuarantinedError(f"unresolved quarantine: {', '.join(with_quarantine)}")
+
+
+def _overdue(account: dict[str, Any]) -> int:
+    rechecks = account["rechecks"]
+    return int(rechecks["overdue"] + rechecks["days_overdue"])
 
 
 def _text(told: dict[str, Any]) -> str:
@@ -56,6 +71,7 @@ def _account(a: dict[str, Any]) -> str:
         f"  complete through  {a['complete_through'] or 'nothing yet'}",
         f"  current from      {a['current_from'] or 'not current'}",
         f"  quarantined       {a['quarantined']}",
+        *_nets(a),
         f"  last run          {run['job']} {run['outcome']}, began {run['started_at']}"
         if run
         else "  last run          none",
@@ -66,6 +82,25 @@ def _account(a: dict[str, Any]) -> str:
     return "\n".join(
         lines if hidden <= 0 else [*lines, f"    and {hidden} more (--json shows all)"]
     )
+
+
+def _nets(a: dict[str, Any]) -> list[str]:
+    events, rechecks, reads = a["events"], a["rechecks"], a["reads_30_days"]
+    told = ", ".join(f"{kind} {count:,}" for kind, count in reads.items()) or "none counted"
+    stuck = (
+        f", {rechecks['not_found']:,} that Stripe does not know" if rechecks["not_found"] else ""
+    )
+    overdue = f", {_overdue(a):,} overdue" if _overdue(a) else ""
+    return [
+        f"  events read       {'through ' + events['read_through'] if events['read_through'] else 'not yet'}",
+        *(
+            f"    expired unread  {_span(g['span'])}  {g['reason'] or 'being made up for'}"
+            for g in events["expired"][:GAPS_SHOWN]
+        ),
+        f"  to read again     {rechecks['due']:,} due, {rechecks['hinted']:,} hinted at{overdue}{stuck}",
+        f"  reads, 30 days    {told}; allowance {a['read_allowance']:,}",
+        f"  daemon            {a['daemon'] or 'none'}",
+    ]
 
 
 def _span(pair: list[str]) -> str:

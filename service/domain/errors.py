@@ -73,7 +73,13 @@ class DifferenceError(RefundSyncError):
 
 
 class LeaseHeldError(FatalError):
+    """Another daemon works for this account, and lives."""
+
     exit_code = 9
+
+
+class LeaseLostError(LeaseHeldError):
+    """Another daemon has taken over: nothing may be committed any more."""
 
 
 class RefusedError(FatalError):

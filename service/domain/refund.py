@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from datetime import datetime
     from decimal import Decimal
 
@@ -86,6 +86,31 @@ class BalanceTransaction(NamedTuple):
     created: int
     available_on: int
     status: str
+
+
+class Hint(NamedTuple):
+    """Word that a refund may have changed, or that a charge may have a refund more.
+
+    *kind* is refund or charge. A read that began after *at*, by the database's clock, knows of it.
+    *charge_id* is the refund's, where the word tells it.
+    """
+
+    kind: str
+    object_id: str
+    at: datetime
+    charge_id: str | None = None
+
+
+def without_echoes(hints: Iterable[Hint]) -> list[Hint]:
+    """One hint for each object, its latest; none for a charge of which a refund's own came with it."""
+    latest: dict[tuple[str, str], Hint] = {}
+    for hint in hints:
+        key = (hint.kind, hint.object_id)
+        if key not in latest or latest[key].at < hint.at:
+            latest[key] = hint
+    told = {hint.charge_id for hint in latest.values() if hint.kind == "refund"}
+    kept = (h for h in latest.values() if h.kind == "refund" or h.object_id not in told)
+    return sorted(kept, key=lambda hint: (hint.kind, hint.object_id))
 
 
 @dataclass(slots=True)

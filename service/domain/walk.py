@@ -8,7 +8,7 @@ listings have been seen to skip the rest of a cursor's second inside one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
@@ -34,11 +34,15 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One answer of a list, newest first, and the settle bound that held when it was asked for."""
+    """One answer of a list, newest first, and the settle bound that held when it was asked for.
+
+    Nothing is proven below *floor*: some lists forget what is old.
+    """
 
     keys: Sequence[Key]
     has_more: bool
     settle_bound: int
+    floor: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +56,15 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """This span has been read whole; *rows* objects of it were kept, *digest* is of their ids."""
+    """This span has been read whole; *rows* objects of it were kept, *digest* is of their ids.
+
+    *listed* are the ids of all that was listed in it, kept or not.
+    """
 
     span: Span
     rows: int
     digest: int
+    listed: frozenset[str] = frozenset()
 
 
 def digest_of(ids: Iterable[str]) -> int:
@@ -72,8 +80,9 @@ def digest_of(ids: Iterable[str]) -> int:
 
 
 def claim_of(span: Span, keys: Iterable[Key]) -> Claim:
-    ids = {key.id for key in keys if key.kept and span.holds(key.created)}
-    return Claim(span, len(ids), digest_of(ids))
+    inside = [key for key in keys if span.holds(key.created)]
+    ids = {key.id for key in inside if key.kept}
+    return Claim(span, len(ids), digest_of(ids), frozenset(key.id for key in inside))
 
 
 @dataclass(slots=True)
@@ -86,16 +95,14 @@ class _Drain:
     second: int
     cursor: str
     settle_bound: int
-    rows: int = 0
-    digest: int = 0
+    floor: int
+    keys: list[Key] = field(default_factory=list)
 
     def take(self, keys: Iterable[Key]) -> None:
-        part = claim_of(Span(self.second, self.second + 1), keys)
-        self.rows += part.rows
-        self.digest ^= part.digest
+        self.keys += [key for key in keys if key.created == self.second]
 
     def claim(self) -> Claim:
-        return Claim(Span(self.second, self.second + 1), self.rows, self.digest)
+        return claim_of(Span(self.second, self.second + 1), self.keys)
 
 
 class Walk:
@@ -137,7 +144,7 @@ class Walk:
             return self._finish(page)
         oldest = page.keys[-1].created
         if self._upper is not None and oldest + 1 >= self._upper:
-            self._drain = _Drain(oldest, page.keys[-1].id, page.settle_bound)
+            self._drain = _Drain(oldest, page.keys[-1].id, page.settle_bound, page.floor)
             self._drain.take(page.keys)
             return None
         return self._advance(page, oldest)
@@ -176,7 +183,7 @@ class Walk:
 
     def _claim(self, start: int, page: Page) -> Claim | None:
         end = page.settle_bound if self._upper is None else min(self._upper, page.settle_bound)
-        span = span_or_none(max(start, self._lower), end)
+        span = span_or_none(max(start, self._lower, page.floor), end)
         return claim_of(span, page.keys) if span else None
 
     def _feed_drain(self, drain: _Drain, page: Page) -> Claim | None:
@@ -191,7 +198,7 @@ class Walk:
         self._upper = drain.second
         self.done = self._upper <= self._lower
         self._anchor = older.id if older and older.created >= self._lower else None
-        settled = drain.second < drain.settle_bound and drain.second >= self._lower
+        settled = max(self._lower, drain.floor) <= drain.second < drain.settle_bound
         return drain.claim() if settled else None
 
     def _read_again(self) -> None:

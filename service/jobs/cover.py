@@ -1,6 +1,7 @@
-"""Covers spans of refunds: reads what is not covered yet, and commits rows with what they prove.
+"""Covers spans of a list: reads them, and commits what is found together with what that proves.
 
-Backfill, sync, resume and the second look are this one job over different spans.
+Backfill, sync, resume, the second look, rechecks by span, verify and the events are this one job over
+different spans and lists.
 """
 
 from __future__ import annotations
@@ -10,21 +11,20 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from service.domain.span import span_or_none
+from service.domain.recheck import DAY_S
+from service.domain.span import Span, clipped, gaps, merged, span_or_none, total_seconds
 from service.domain.walk import Claim, Frontier, Walk, claim_of
-from service.ports import Batch, Progress, Proof
+from service.ports import Batch, Check, Progress, Proof
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
+    from datetime import datetime
 
-    from service.domain.span import Span
-    from service.ports import Reading, RefundSource, RefundStore
+    from service.ports import ListSource, Reading, RefundStore
 
 REFUNDS = "refunds"
-SETTLED = "refunds:settled"
-"""Seconds listed at least a day after they passed: whatever became visible late is in those, too."""
-
-SETTLED_AFTER_S = 86_400
+EVENTS = "events"
+SETTLED_AFTER_S = DAY_S
 BATCH_ROWS = 1_000
 QUEUE_PAGES = 24
 WRITERS = 2
@@ -37,6 +37,12 @@ class Covering:
     spans: Sequence[Span]
     open_top: bool = False
     source: str = "list"
+    stream: str = REFUNDS
+
+
+def settled(stream: str) -> str:
+    """Its seconds listed at least a day after they passed: what became visible late is in those, too."""
+    return f"{stream}:settled"
 
 
 @dataclass(slots=True)
@@ -54,12 +60,13 @@ class Cover:
     """One run of the job. Ends when nothing is left to read, or with the first error.
 
     *gate* is awaited before each read: a long fill gives way there to what is more urgent.
-    However it ends, pages that were read are still committed, within *drain_s* seconds.
+    However it ends, pages that were read are still committed, within *drain_s* seconds. *proven* is
+    what its committed pages prove, whatever was covered before.
     """
 
     def __init__(
         self,
-        source: RefundSource,
+        source: ListSource,
         store: RefundStore,
         progress: Progress,
         *,
@@ -75,13 +82,19 @@ class Cover:
         self._gate = gate
         self._queue: asyncio.Queue[_Work] = asyncio.Queue(QUEUE_PAGES)
         self._moved = asyncio.Event()
+        self._began: datetime | None = None
+        self._days: set[int] = set()
+        self.proven: list[Span] = []
 
     async def run(self, covering: Covering) -> None:
         frontier = Frontier(covering.spans, open_top=covering.open_top)
-        writers = [asyncio.create_task(self._write_all(covering.source)) for _ in range(WRITERS)]
+        writers = [asyncio.create_task(self._write_all(covering)) for _ in range(WRITERS)]
+        self._covering = covering
         try:
             await self._read_until_done(frontier, writers)
             await self._drained(writers)
+            if left := self._checks(self.proven, self.proven):
+                await self._store.write(Batch([], [], covering.source, left))
         except BaseException:
             await self._commit_what_is_read(writers)
             raise
@@ -146,9 +159,8 @@ class Cover:
             self._count(reading)
             was_draining = walk.draining
             claim = walk.feed(ask, reading.page)
-            work = _Work(
-                reading, _proofs(claim, reading), asyncio.get_running_loop().create_future()
-            )
+            proofs = _proofs(claim, reading, self._covering.stream)
+            work = _Work(reading, proofs, asyncio.get_running_loop().create_future())
             await self._queue.put(work)
             if walk.draining or was_draining:
                 await work.committed
@@ -159,37 +171,67 @@ class Cover:
         progress.requests += reading.requests
         progress.objects += len(reading.page.keys)
         progress.settle_bound = min(bound, progress.settle_bound or bound)
+        self._began = min(reading.observed_at, self._began or reading.observed_at)
 
-    async def _write_all(self, source: str) -> None:
+    async def _write_all(self, covering: Covering) -> None:
         while True:
             batch = [await self._queue.get()]
             rows = len(batch[0].reading.observations)
             while rows < BATCH_ROWS and not self._queue.empty():
                 batch.append(self._queue.get_nowait())
                 rows += len(batch[-1].reading.observations)
-            await self._write(batch, source)
+            await self._write(batch, covering)
             for _ in batch:
                 self._queue.task_done()
 
-    async def _write(self, batch: Sequence[_Work], source: str) -> None:
+    async def _write(self, batch: Sequence[_Work], covering: Covering) -> None:
         proofs = [proof for work in batch for proof in work.proofs]
-        written = await self._store.write(Batch([w.reading for w in batch], proofs, source))
+        spans = [p.claim.span for p in proofs if p.stream == covering.stream]
+        checks = self._checks(spans, merged([*self.proven, *spans]))
+        readings = [work.reading for work in batch]
+        written = await self._store.write(Batch(readings, proofs, covering.source, checks))
         self._progress.written.add(written)
-        self._progress.covered_s += sum(p.claim.span.seconds for p in proofs if p.stream == REFUNDS)
+        self._progress.covered_s += total_seconds(spans)
+        self.proven = merged([*self.proven, *spans])
         for work in batch:
             if not work.committed.done():
                 work.committed.set_result(None)
 
+    def _checks(self, spans: Sequence[Span], proven: Sequence[Span]) -> list[Check]:
+        """The whole days that *spans* complete, given what is proven with them; each once."""
+        if self._covering.stream != REFUNDS or self._began is None:
+            return []
+        days = {
+            day
+            for span in spans
+            for day in range(span.start // DAY_S * DAY_S, span.end, DAY_S)
+            if day not in self._days
+        }
+        whole = [day for day in sorted(days) if _holds(proven, Span(day, day + DAY_S))]
+        self._days.update(whole)
+        return [Check(REFUNDS, Span(day, day + DAY_S), self._began) for day in whole]
 
-def _proofs(claim: Claim | None, reading: Reading) -> list[Proof]:
+    def shortfall_s(self) -> int:
+        """Seconds that were to be read, could be proven, and were not."""
+        bound = self._progress.settle_bound or 0
+        reached = (span_or_none(s.start, min(s.end, bound)) for s in self._covering.spans)
+        return sum(total_seconds(gaps(span, self.proven)) for span in reached if span)
+
+
+def _holds(spans: Sequence[Span], part: Span) -> bool:
+    return clipped(spans, part) == [part]
+
+
+def _proofs(claim: Claim | None, reading: Reading, stream: str) -> list[Proof]:
     """What a claim proves for each stream: that of settled seconds takes only those a day old."""
     if claim is None:
         return []
-    proofs = [Proof(REFUNDS, claim, reading.observed_at)]
+    proofs = [Proof(stream, claim, reading.observed_at)]
     span = claim.span
     old = span_or_none(span.start, min(span.end, reading.page.settle_bound - SETTLED_AFTER_S))
     if old == span:
-        proofs.append(Proof(SETTLED, claim, reading.observed_at))
+        proofs.append(Proof(settled(stream), claim, reading.observed_at))
     elif old:
-        proofs.append(Proof(SETTLED, claim_of(old, reading.page.keys), reading.observed_at))
+        late = claim_of(old, reading.page.keys)
+        proofs.append(Proof(settled(stream), late, reading.observed_at))
     return proofs

@@ -1,12 +1,13 @@
-"""Which spans a backfill, a sync and a second look have to read, from what is covered."""
+"""Which spans a backfill, a sync, a second look and the events have to read, from what is covered."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from service.domain.span import Span, clipped, gaps, span_or_none, total_seconds
-from service.jobs.cover import REFUNDS, SETTLED, SETTLED_AFTER_S, Covering
+from service.domain.recheck import DAY_S
+from service.domain.span import Span, clipped, gaps, span_or_none
+from service.jobs.cover import EVENTS, REFUNDS, SETTLED_AFTER_S, Covering, settled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,9 +18,6 @@ SECOND_LOOK = "second look"
 
 NEWEST_PART_S = 86_400
 """What the daemon keeps current before anything else; older gaps are the fill of history."""
-
-LOOK_AGAIN_S = 3_600
-"""A second look waits until this much is due, so that it costs a read an hour and not one a tick."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +44,12 @@ async def all_of(store: RefundStore, wanted: Span) -> Covering:
     return Covering(_with_top(missing, wanted), open_top=True)
 
 
+async def all_events(store: RefundStore, wanted: Span) -> Covering:
+    """The events not read yet, the newest included."""
+    missing = await gaps_in(store, wanted, stream=EVENTS)
+    return Covering(_with_top(missing, wanted), open_top=True, source=EVENTS, stream=EVENTS)
+
+
 async def newest_part(store: RefundStore, wanted: Span) -> Covering:
     part = Span(max(wanted.start, wanted.end - NEWEST_PART_S), wanted.end)
     missing = await gaps_in(store, part)
@@ -57,15 +61,15 @@ async def fill_of_history(store: RefundStore, wanted: Span) -> Covering:
     return Covering(await gaps_in(store, history) if history else [])
 
 
-async def second_look(store: RefundStore, wanted: Span) -> Covering:
-    """Covered seconds that have not been listed again since they were a day old."""
-    due = span_or_none(wanted.start, wanted.end - SETTLED_AFTER_S)
+async def second_look(store: RefundStore, wanted: Span, *, stream: str = REFUNDS) -> Covering:
+    """Covered days that have not been listed again since they were a day old: one read a day."""
+    due = span_or_none(wanted.start, (wanted.end - SETTLED_AFTER_S) // DAY_S * DAY_S)
     if due is None:
         return Covering([])
-    covered = await store.covered(REFUNDS)
-    unseen = await gaps_in(store, due, stream=SETTLED)
+    covered = await store.covered(stream)
+    unseen = await gaps_in(store, due, stream=settled(stream))
     spans = [part for gap in unseen for part in clipped(covered, gap)]
-    return Covering(spans if total_seconds(spans) >= LOOK_AGAIN_S else [], source=SECOND_LOOK)
+    return Covering(spans, source=SECOND_LOOK, stream=stream)
 
 
 def _with_top(missing: Sequence[Span], wanted: Span) -> list[Span]:
@@ -74,14 +78,3 @@ def _with_top(missing: Sequence[Span], wanted: Span) -> list[Span]:
     if not spans or spans[-1].end < wanted.end:
         spans.append(Span(wanted.end - 1, wanted.end))
     return spans
-
-
-async def shortfall_s(store: RefundStore, covering: Covering, settle_bound: int | None) -> int:
-    """Seconds that a run was to read, could prove, and did not."""
-    stream = SETTLED if covering.source == SECOND_LOOK else REFUNDS
-    covered = await store.covered(stream)
-    bound = settle_bound if settle_bound is not None else 0
-    if stream == SETTLED:
-        bound -= SETTLED_AFTER_S
-    reached = (span_or_none(s.start, min(s.end, bound)) for s in covering.spans)
-    return sum(total_seconds(gaps(span, covered)) for span in reached if span)

@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from service.adapters.postgres.store import PostgresStore
 
 
-LISTED = "the first listing of a refund is not recorded where its state differs from what is stored"
-
-
 async def test_rows_and_their_claim_commit_together(store: PostgresStore, pool: Pool) -> None:
     assert await store.covered("refunds") == []
     await store.write(batch_of(an_observation(), claimed=True))
@@ -148,7 +145,6 @@ async def test_an_object_without_a_name_is_resolved_by_a_whole_read_that_lacks_i
     assert await read(40) == 0
 
 
-@pytest.mark.xfail(reason=LISTED)
 async def test_a_claim_holds_though_its_refund_was_fetched_first_and_changed_since(
     store: PostgresStore, pool: Pool
 ) -> None:
@@ -159,7 +155,6 @@ async def test_a_claim_holds_though_its_refund_was_fetched_first_and_changed_sin
     assert not await audit(pool)
 
 
-@pytest.mark.xfail(reason=LISTED)
 async def test_a_claim_holds_though_a_newer_read_of_its_refund_was_committed_first(
     store: PostgresStore, pool: Pool
 ) -> None:

@@ -7,8 +7,6 @@ import random
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-import pytest
-
 from service.adapters.postgres.store import Database, PostgresStore
 from service.domain.span import Span
 from service.ports import Written
@@ -32,11 +30,8 @@ if TYPE_CHECKING:
 
 
 WRITERS = 8
-WAITS = "a writer that waited for a lock reads the other tables as they were before the wait"
-TOUCHED = "the hash of a touched row is written though another writer has changed the row meanwhile"
 
 
-@pytest.mark.xfail(strict=False, reason=WAITS)
 async def test_eight_writers_at_once_number_versions_without_gap_and_tell_each_change_right(
     pool: Pool,
 ) -> None:
@@ -100,7 +95,6 @@ async def test_eight_writers_at_once_claim_neighbouring_spans_and_lose_none(pool
     assert not await audit(pool)
 
 
-@pytest.mark.xfail(reason=WAITS)
 async def test_a_writer_that_had_to_wait_tells_what_changed_since_the_other_wrote(
     store: PostgresStore, pool: Pool
 ) -> None:
@@ -119,7 +113,6 @@ async def test_a_writer_that_had_to_wait_tells_what_changed_since_the_other_wrot
     assert not await audit(pool)
 
 
-@pytest.mark.xfail(reason=TOUCHED)
 async def test_a_row_that_changed_while_it_was_found_unchanged_keeps_a_hash_of_its_own(
     store: PostgresStore, pool: Pool
 ) -> None:

@@ -12,7 +12,7 @@ import pytest
 from service.domain.errors import DatabaseAwayError, NotFoundError, StripeAwayError
 from service.domain.span import Span, gaps, merged
 from service.domain.walk import Ask, Key, Page
-from service.jobs.cover import SETTLED, Cover, Covering
+from service.jobs.cover import REFUNDS, Cover, Covering, settled
 from service.jobs.plan import all_of, newest_part, second_look
 from service.ports import Batch, Progress, Reading, RefundSource, RefundStore, Written
 
@@ -31,6 +31,7 @@ class Listing:
     keys: list[Key]
     fail_after: int | None = None
     hang_after: int | None = None
+    floor: int = 0
     asked: list[Ask] = field(default_factory=list)
 
     async def read(self, ask: Ask) -> Reading:
@@ -44,7 +45,7 @@ class Listing:
         if ask.after:
             keys = keys[[key.id for key in keys].index(ask.after) + 1 :]
         keys = [key for key in keys if (ask.lower or 0) <= key.created < (ask.upper or NOW * 2)]
-        page = Page(keys[:100], len(keys) > 100, NOW - LAG)
+        page = Page(keys[:100], len(keys) > 100, NOW - LAG, self.floor)
         return Reading(page, READ_AT, [], [])
 
     async def fetch(self, object_id: str) -> Sequence[Reading]:
@@ -58,6 +59,7 @@ class Memory:
     ids: set[str] = field(default_factory=set)
     spans: dict[str, list[Span]] = field(default_factory=dict)
     settled: int | None = None
+    checked: list[Span] = field(default_factory=list)
     broken: bool = False
 
     async def covered(self, stream: str) -> list[Span]:
@@ -73,6 +75,7 @@ class Memory:
         self.ids |= {key.id for reading in batch.readings for key in reading.page.keys}
         for proof in batch.proofs:
             self.spans.setdefault(proof.stream, []).append(proof.claim.span)
+        self.checked += [check.span for check in batch.checks]
         return Written(inserted=sum(len(r.page.keys) for r in batch.readings))
 
 
@@ -155,14 +158,33 @@ async def test_what_is_newer_than_the_settle_bound_is_stored_and_not_claimed() -
     assert (await store.covered("refunds"))[-1].end == NOW - LAG
 
 
-async def test_covered_seconds_are_listed_again_once_they_are_a_day_old() -> None:
+async def test_covered_days_are_listed_again_once_each_is_a_day_old() -> None:
     source, store = Listing(keys_every(100, 50)), Memory()
+    last = (WANTED.end - 86_400) // 86_400 * 86_400
     store.spans["refunds"] = [WANTED]
-    store.spans[SETTLED] = [Span(0, WANTED.end - 86_400 - 7_200)]
+    store.spans[settled(REFUNDS)] = [Span(0, last - 86_400)]
     again = await second_look(store, WANTED)
-    assert again.spans == [Span(WANTED.end - 86_400 - 7_200, WANTED.end - 86_400)]
+    assert again.spans == [Span(last - 86_400, last)]
     await cover_with(source, store).run(again)
     assert (await second_look(store, WANTED)).spans == []
+    assert store.checked == [Span(last - 86_400, last)]
+
+
+async def test_each_day_is_checked_once_when_the_last_of_it_was_read() -> None:
+    source, store = Listing(keys_every(100, 5_000)), Memory()
+    cover = cover_with(source, store)
+    await cover.run(Covering([WANTED]))
+    days = [Span(day, day + 86_400) for day in range(0, WANTED.end - 86_400, 86_400)]
+    assert sorted(store.checked) == days
+    assert cover.proven == [WANTED]
+    assert cover.shortfall_s() == 0
+
+
+async def test_nothing_below_the_floor_of_a_list_is_proven() -> None:
+    source, store = Listing(keys_every(100, 500), floor=20_000), Memory()
+    await cover_with(source, store).run(Covering([WANTED], stream="events"))
+    assert await store.covered("events") == [Span(20_000, WANTED.end)]
+    assert store.checked == []
 
 
 async def test_a_gate_holds_back_each_read() -> None:

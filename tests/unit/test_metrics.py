@@ -33,6 +33,7 @@ def samples(metrics: Metrics) -> dict[tuple[str, Labels], float]:
 def test_requests_and_waits_come_from_the_counters_of_the_client() -> None:
     stripe = Counters(waited_s=1.5)
     stripe.requests["GET /v1/refunds"] += 3
+    stripe.reads["polls", "GET /v1/refunds"] += 3
     stripe.statuses[429] += 2
     stripe.limited["endpoint-rate"] += 2
     found = samples(Metrics(stripe=stripe))
@@ -40,7 +41,7 @@ def test_requests_and_waits_come_from_the_counters_of_the_client() -> None:
     assert found["refund_sync_responses_total", (("status", "429"),)] == 2
     assert found["refund_sync_rate_limited_total", (("reason", "endpoint-rate"),)] == 2
     assert found["refund_sync_wait_seconds_total", ()] == 1.5
-    assert found["refund_sync_reads_used_total", ()] == 3
+    assert found["refund_sync_reads_used_total", (("class", "polls"),)] == 3
 
 
 def test_rows_add_up_over_batches() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from asyncpg import Range
 
 from service.adapters.postgres.queries import query
 from service.adapters.postgres.rows import time_of
+from service.domain.span import Span
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
 
     from service.adapters.postgres.connect import Connection
     from service.domain.refund import Undecodable
-    from service.domain.span import Span
     from service.ports import Batch, Proof
 
 REFUNDS = "refunds"
@@ -54,14 +55,57 @@ async def write_claims(
     return late
 
 
-async def write_quarantine(connection: Connection, account_id: str, batch: Batch) -> int:
-    """Keeps what could not be decoded, and releases what could be this time."""
+async def queue_unlisted(
+    connection: Connection, account_id: str, proofs: Sequence[Proof], now: datetime
+) -> list[str]:
+    """Asks by id for stored refunds that a listing of their whole second did not return; tells which."""
+    own = [proof for proof in proofs if proof.stream == REFUNDS]
+    if not own:
+        return []
+    listed = sorted(frozenset[str]().union(*(proof.claim.listed for proof in own)))
+    found = await connection.fetch(
+        query("queue_unlisted"), account_id, now, [range_of(p.claim.span) for p in own],
+        [p.observed_at for p in own], listed,
+    )  # fmt: skip
+    return [row[0] for row in found]
+
+
+async def revoke(
+    connection: Connection,
+    account_id: str,
+    run_id: UUID | None,
+    spans: Sequence[Span],
+    observed_at: datetime,
+) -> list[Span]:
+    """Takes back what was claimed of these spans, in both streams of refunds. Returns what that was."""
+    taken: list[Span] = []
+    for stream in (REFUNDS, f"{REFUNDS}:settled"):
+        ranges = [range_of(span) for span in spans]
+        found = await connection.fetch(
+            query("revoke"), account_id, stream, run_id, ranges, observed_at
+        )
+        await connection.execute(query("subtract_coverage"), account_id, stream, ranges)
+        if stream == REFUNDS:
+            taken = [Span(row[0].lower, row[0].upper) for row in found]
+    return taken
+
+
+async def write_quarantine(
+    connection: Connection, account_id: str, batch: Batch, now: datetime
+) -> int:
+    """Keeps what could not be decoded, to be read again in a day, and releases what could be this time."""
     ids = [o.refund.id for r in batch.readings for o in r.observations]
     await connection.execute(query("resolve_quarantine"), account_id, REFUNDS, ids)
     found = [(bad, r.observed_at) for r in batch.readings for bad in r.undecodable]
     await _release_nameless(connection, account_id, batch, [bad for bad, _ in found])
     for bad, observed_at in found:
         await _keep(connection, account_id, bad, observed_at)
+    named = sorted({bad.object_id for bad, _ in found if bad.object_id})
+    if named:
+        await connection.execute(
+            query("queue_rechecks"), account_id, named, ["in quarantine"] * len(named),
+            [now + timedelta(days=1)] * len(named),
+        )  # fmt: skip
     return len(found)
 
 

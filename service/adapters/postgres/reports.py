@@ -3,24 +3,71 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from service.adapters.postgres.queries import query
+from service.domain import pace
+from service.domain.recheck import DAY_S, Day, due_days
 from service.domain.span import Span, clipped, gaps, instant
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
 
     import asyncpg
 
     from service.adapters.postgres.connect import Connection
 
 
+OVERDUE_AFTER = timedelta(days=1)
+"""What is due by itself is due daily: a day late is twice the interval."""
+
+
 async def accounts(connection: Connection) -> list[dict[str, Any]]:
     """The status of each account; spans are ``[start, end)`` pairs of ISO instants."""
     found = await connection.fetch(query("status_accounts"))
-    return [_status(row, await _last_run(connection, row["id"])) for row in found]
+    return [
+        _status(row, await _last_run(connection, row["id"])) | await _nets(connection, row["id"])
+        for row in found
+    ]
+
+
+async def _nets(connection: Connection, account_id: str) -> dict[str, Any]:
+    """How the nets stand that catch later changes: events, rechecks, reads of 30 days."""
+    now = datetime.now(UTC)
+    waiting = await connection.fetchrow(
+        query("rechecks_waiting"), account_id, now, now - OVERDUE_AFTER
+    )
+    gaps = await connection.fetch(query("open_event_gaps"), account_id)
+    days = await connection.fetch(query("days"), account_id, _day(now, 90), _day(now, 0))
+    late = due_days([Day(r[0], r[1], r[2], owed=r[3]) for r in days], now.timestamp(), overdue=2)
+    covered = await connection.fetchval(query("covered"), account_id, "events")
+    reads = await connection.fetch(
+        query("reads_by_class"), account_id, (now - timedelta(days=30)).date()
+    )
+    daemon = await connection.fetchval(query("daemon"), account_id)
+    recent = await connection.fetchval(query("refunds_since"), account_id, now - timedelta(days=30))
+    return {
+        "events": {
+            "read_through": _iso(covered[-1].upper) if covered else None,
+            "expired": [
+                {
+                    "span": _pair(Span(g["span"].lower, g["span"].upper)),
+                    "closed_at": _told(g["closed_at"]),
+                    "reason": g["reason"],
+                }
+                for g in gaps
+            ],
+        },
+        "rechecks": dict(waiting.items() if waiting else ()) | {"days_overdue": len(late)},
+        "reads_30_days": {row["class"]: row["reads"] for row in reads},
+        "read_allowance": pace.allowance_of(None, recent),
+        "daemon": daemon,
+    }
+
+
+def _day(now: datetime, ago: int) -> int:
+    return int(now.timestamp()) // DAY_S * DAY_S - ago * DAY_S
 
 
 async def covered_of_the_only_account(connection: Connection) -> list[Span]:
@@ -29,6 +76,12 @@ async def covered_of_the_only_account(connection: Connection) -> list[Span]:
     if len(found) != 1:
         return []
     return [Span(part.lower, part.upper) for part in found[0]["covered"] or ()]
+
+
+async def waiting(connection: Connection, account_id: str, now: datetime) -> dict[str, int]:
+    """What waits of an account: objects in quarantine, and objects to read again."""
+    row = await connection.fetchrow(query("waiting"), account_id, now)
+    return dict(row.items()) if row else {}
 
 
 async def _last_run(connection: Connection, account_id: str) -> dict[str, Any] | None:

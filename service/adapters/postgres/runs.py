@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import Counter
+from datetime import timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
 from service.adapters.postgres.claims import range_of
 from service.adapters.postgres.queries import query
-from service.adapters.postgres.rows import time_of
+from service.adapters.postgres.rows import columns_of, time_of
 from service.domain.errors import SettingError
 
 if TYPE_CHECKING:
+    from datetime import date, datetime
+
     from service.adapters.postgres.connect import Connection
     from service.adapters.postgres.store import Database
     from service.domain.span import Span
-    from service.ports import Progress
+    from service.ports import Clock, Progress
 
 
 class Runs:
-    """The runs of this process, as rows that outlive it."""
+    """The runs of this process, as rows that outlive it; what was read of Stripe is counted beside them."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, reads: ReadLog | None = None) -> None:
         self._database = database
+        self._reads = reads
 
     async def begin(self, job: str, account_id: str, wanted: Span | None) -> UUID:
         run_id = uuid4()
@@ -41,16 +47,72 @@ class Runs:
         async def progress(connection: Connection) -> None:
             await connection.execute(
                 query("progress_run"), run_id, at.requests, w.inserted, w.changed,
-                w.unchanged, w.stale, w.late, w.quarantined, bound,
+                w.unchanged, w.stale, w.late, w.quarantined, bound, w.hinted,
             )  # fmt: skip
 
         await self._database.patiently(progress)
+        if self._reads:
+            await self._reads.flush()
 
     async def end(self, run_id: UUID, outcome: str, error: str | None = None) -> None:
         async def end(connection: Connection) -> None:
             await connection.execute(query("end_run"), run_id, outcome, error)
 
         await self._database.patiently(end)
+
+
+class ReadLog:
+    """Counts in the database what was asked of Stripe: by account, day, endpoint and class."""
+
+    def __init__(
+        self, database: Database, account_id: str, counted: Counter[tuple[str, str]], clock: Clock
+    ) -> None:
+        self._database = database
+        self._account_id = account_id
+        self._counted = counted
+        self._written: Counter[tuple[str, str]] = Counter()
+        self._flushing = asyncio.Lock()
+        self._clock = clock
+
+    async def flush(self) -> None:
+        """Adds what was counted since the last time."""
+        async with self._flushing:
+            fresh = self._counted - self._written
+            if not fresh:
+                return
+            values = [(kind, endpoint, reads) for (kind, endpoint), reads in sorted(fresh.items())]
+
+            async def add(connection: Connection) -> None:
+                await connection.execute(
+                    query("count_reads"), self._account_id, self._today(), *columns_of(values)
+                )
+
+            await self._database.patiently(add)
+            self._written += fresh
+
+    async def spent(self, days: int) -> dict[str, int]:
+        """Reads of the last *days* days, today's among them, by class; those not written yet too."""
+
+        async def read(connection: Connection) -> dict[str, int]:
+            since = self._today() - timedelta(days=days)
+            found = await connection.fetch(query("reads_by_class"), self._account_id, since)
+            return {row["class"]: row["reads"] for row in found}
+
+        spent = Counter(await self._database.patiently(read))
+        for (kind, _), reads in (self._counted - self._written).items():
+            spent[kind] += reads
+        return dict(spent)
+
+    async def refunds_of_30_days(self) -> int:
+        async def read(connection: Connection) -> int:
+            since = self._clock.now() - timedelta(days=30)
+            found: int = await connection.fetchval(query("refunds_since"), self._account_id, since)
+            return found
+
+        return await self._database.patiently(read)
+
+    def _today(self) -> date:
+        return self._clock.now().date()
 
 
 async def refuse_other_mode(database: Database, *, livemode: bool) -> None:
@@ -71,11 +133,16 @@ async def refuse_other_mode(database: Database, *, livemode: bool) -> None:
 
 async def meet_account(
     database: Database, account_id: str, *, livemode: bool, wanted_from: int
-) -> None:
-    async def meet(connection: Connection) -> None:
-        await connection.execute(query("meet_account"), account_id, livemode, time_of(wanted_from))
+) -> datetime:
+    """Records the account. Returns when it was first met, by the database's clock."""
 
-    await database.patiently(meet)
+    async def meet(connection: Connection) -> datetime:
+        met: datetime = await connection.fetchval(
+            query("meet_account"), account_id, livemode, time_of(wanted_from)
+        )
+        return met
+
+    return await database.patiently(meet)
 
 
 async def newest_refund(database: Database, account_id: str) -> str | None:

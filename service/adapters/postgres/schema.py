@@ -110,6 +110,12 @@ refund = sa.Table(
         instant, "first_listed_at", "When a list first named this refund; empty if none ever did."
     ),
     maybe(instant, "gone_at", "When Stripe was found to know it no longer; the history stays."),
+    maybe(
+        instant,
+        "hidden_at",
+        "When Stripe was found not to list it, though it still knows it: on a test clock, say."
+        " Empty when it is listed.",
+    ),
     sa.Index("refund_created", "created_at"),
     comment="Refunds, each as it was last seen. Its earlier versions are in refund_version.",
 )
@@ -185,7 +191,8 @@ refund_version = sa.Table(
     instant("recorded_at", "When it was written here.", server_default=NOW),
     text(
         "source",
-        "What found it: list, second look, fetch; upgrade where only our own form changed.",
+        "What found it: list, second look, recheck, hint, verify, fetch, cancel;"
+        " upgrade where only our own form changed.",
     ),
     column(
         "changes",
@@ -233,7 +240,7 @@ coverage = sa.Table(
     column(
         "stream",
         sa.Text(),
-        "What is covered: refunds; refunds:settled, listed again a day later.",
+        "What is covered: refunds, events; with :settled, what was listed again a day later.",
         primary_key=True,
     ),
     column(
@@ -276,20 +283,51 @@ span_check = sa.Table(
         primary_key=True,
     ),
     instant("observed_at", "When the listing of the whole span began."),
-    comment="Spans whose refunds were all listed again, and when: their state was checked then.",
+    maybe(instant, "checked_at", "The same by the clock that due times are reckoned with."),
+    comment="Days (UTC) whose refunds were all listed again, and when: their state was checked then.",
+)
+
+event_gap = sa.Table(
+    "event_gap",
+    metadata,
+    key("account_id", ACCOUNT),
+    column(
+        "span",
+        pg.INT8RANGE(),
+        "Created-seconds of the events (Unix time), the end not included.",
+        primary_key=True,
+    ),
+    instant(
+        "found_at",
+        "When the gap was found, by the database's clock: whatever is read later makes up for it.",
+        server_default=NOW,
+    ),
+    instant(
+        "read_from",
+        "Refunds created from here to the end of the span are read again, and those that are not final.",
+    ),
+    maybe(instant, "closed_at", "When the last of them had been read again."),
+    maybe(text, "reason", "How it was closed."),
+    comment="Times whose events expired at Stripe before they were read."
+    " Refunds that may have changed then are read again.",
 )
 
 recheck = sa.Table(
     "recheck",
     metadata,
     key("account_id", ACCOUNT),
-    column("kind", sa.Text(), "refund or charge.", primary_key=True),
+    column(
+        "kind", sa.Text(), "refund; or charge, whose refunds are then all read.", primary_key=True
+    ),
     key("object_id", "Object to read again."),
     instant("due_at", "When it is due."),
     maybe(instant, "hinted_at", "When we last heard that it may have changed."),
-    text("why", "Why it is to be read again."),
+    text(
+        "why",
+        "Why it is to be read again: hint, unhydrated, open, reference pending, not listed …",
+    ),
     column("attempts", sa.Integer(), "How often reading it failed.", server_default=ZERO),
-    sa.Index("recheck_due", "account_id", "due_at"),
+    sa.Index("recheck_due", "due_at"),
     comment="Objects due to be read again.",
 )
 
@@ -319,7 +357,11 @@ run = sa.Table(
     metadata,
     column("id", pg.UUID(), "Number of the run, on every line of its log.", primary_key=True),
     maybe(id_, "account_id", ACCOUNT),
-    text("job", "backfill, sync, newest part, fill of history, second look, fetch."),
+    text(
+        "job",
+        "backfill, sync, newest part, fill of history, second look, events, rechecks, verify,"
+        " fetch, cancel.",
+    ),
     text("outcome", "running, ok, incomplete (not all was read), failed or stopped."),
     column(
         "span", pg.INT8RANGE(), "Created-seconds (Unix time) that it was asked for.", nullable=True
@@ -336,8 +378,46 @@ run = sa.Table(
     money("late", "Refunds that turned up in seconds covered before.", server_default=ZERO),
     money("quarantined", "Objects that could not be decoded.", server_default=ZERO),
     maybe(text, "error", "What went wrong, or what is missing."),
+    money("hinted", "Hints that told something new.", server_default=ZERO),
     sa.Index("run_started", "account_id", "started_at"),
     comment="Every execution of a job, and how it ended.",
+)
+
+read_count = sa.Table(
+    "read_count",
+    metadata,
+    key("account_id", ACCOUNT),
+    column("day", sa.Date(), "Day, UTC.", primary_key=True),
+    column(
+        "class",
+        sa.Text(),
+        "What for: backfill, polls, hints, rechecks, revisits, verify, or asked (by a person).",
+        primary_key=True,
+    ),
+    column("endpoint", sa.Text(), "What was asked.", primary_key=True),
+    money("reads", "How often."),
+    comment="Reads of Stripe's API, every attempt counted."
+    " Stripe allows 500 a transaction over 30 days, and at least 10,000.",
+)
+
+lease = sa.Table(
+    "lease",
+    metadata,
+    key("account_id", ACCOUNT),
+    money("epoch", "Grows with each takeover, and never falls: an older holder cannot commit."),
+    text("holder", "Machine and process of the daemon."),
+    instant("taken_at", "When it took over.", server_default=NOW),
+    comment="Which daemon works for an account. Each of its transactions holds on to this row to the end.",
+)
+
+lease_renewal = sa.Table(
+    "lease_renewal",
+    metadata,
+    key("account_id", ACCOUNT),
+    money("epoch", "The lease that it renews."),
+    instant("expires_at", "When another may take over, by the database's clock."),
+    comment="Until when the holder of a lease is taken to live."
+    " A row of its own, so that writers never delay it.",
 )
 
 currency = sa.Table(

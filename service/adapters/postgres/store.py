@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
@@ -10,19 +11,21 @@ import asyncpg
 import stamina
 import structlog
 
+from service.adapters.postgres import rechecks
 from service.adapters.postgres.faults import translate
 from service.adapters.postgres.queries import query
 from service.adapters.postgres.rows import time_of
 from service.adapters.postgres.writer import write_batch
-from service.domain.errors import DatabaseAwayError
+from service.domain.errors import DatabaseAwayError, LeaseLostError
 from service.domain.span import Span
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
     from uuid import UUID
 
     from service.adapters.postgres.connect import Connection, Pool
-    from service.ports import Batch, Written
+    from service.domain.refund import Hint
+    from service.ports import Batch, Clock, Written
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -54,13 +57,41 @@ class DatabaseClock:
         self._read_at = after
 
 
-class Database:
-    """A pool whose failures are told apart: what may work later is tried again, within a deadline."""
+class SystemClock:
+    """Implements ``ports.Clock``: this machine's, for due times, ages and paces."""
 
-    def __init__(self, pool: Pool, *, deadline_s: float) -> None:
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """The lease that transactions are made under: one that is not the newest commits nothing."""
+
+    account_id: str
+    epoch: int
+
+
+class Database:
+    """A pool whose failures are told apart: what may work later is tried again, within a deadline.
+
+    With a *fence* each transaction ends by holding on to the lease, and fails where that was lost.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        *,
+        deadline_s: float,
+        clock: DatabaseClock | None = None,
+        fence: Fence | None = None,
+        dsn: str = "",
+    ) -> None:
         self.pool = pool
-        self.clock = DatabaseClock()
+        self.dsn = dsn
+        self.clock = clock or DatabaseClock()
         self._deadline_s = deadline_s
+        self._fence = fence
 
     async def now(self) -> datetime:
         """The database's clock, asked for."""
@@ -88,7 +119,9 @@ class Database:
         try:
             async with self.pool.acquire() as connection, connection.transaction():
                 await self.clock.keep_fresh(connection)
-                return await work(connection)
+                done = await work(connection)
+                await self._hold_on(connection)
+                return done
         except asyncpg.UniqueViolationError:
             raise
         except Exception as error:
@@ -97,14 +130,26 @@ class Database:
                 raise
             raise known from error
 
+    async def _hold_on(self, connection: Connection) -> None:
+        """The last statement of a transaction: whoever takes the lease waits for it, or we learn of it."""
+        fence = self._fence
+        if fence and not await connection.fetchval(query("fence"), fence.account_id, fence.epoch):
+            raise LeaseLostError(
+                f"another daemon works for {fence.account_id} now",
+                hint="Nothing of this transaction was kept. Start again to stand by.",
+            )
+
 
 class PostgresStore:
     """Implements ``ports.RefundStore`` for one account and run."""
 
-    def __init__(self, database: Database, account_id: str, run_id: UUID | None) -> None:
+    def __init__(
+        self, database: Database, account_id: str, run_id: UUID | None, clock: Clock | None = None
+    ) -> None:
         self._database = database
         self._account_id = account_id
         self._run_id = run_id
+        self._clock: Clock = clock or SystemClock()
 
     async def covered(self, stream: str) -> list[Span]:
         async def read(connection: Connection) -> list[Span]:
@@ -121,8 +166,14 @@ class PostgresStore:
 
     async def write(self, batch: Batch) -> Written:
         async def write(connection: Connection) -> Written:
-            return await write_batch(connection, self._account_id, self._run_id, batch)
+            return await write_batch(
+                connection, self._account_id, self._run_id, batch, self._clock.now()
+            )
 
+        return await self._raced(write)
+
+    async def _raced(self, write: Callable[[Connection], Awaitable[T]]) -> T:
+        """The result of *write*, however often other commands add the same rows meanwhile."""
         for _ in range(COPY_RACES):
             try:
                 return await self._database.patiently(write)
@@ -132,3 +183,11 @@ class PostgresStore:
             "other commands kept adding the same rows",
             hint="Let them end, then run this again: what is stored stays.",
         )
+
+    async def hint(self, hints: Sequence[Hint]) -> int:
+        """Keeps word that came from outside a list. Returns how many hints told something new."""
+
+        async def write(connection: Connection) -> int:
+            return await rechecks.hint(connection, self._account_id, hints, self._clock.now())
+
+        return await self._database.patiently(write)

@@ -11,15 +11,17 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from service.adapters.postgres import claims, facts, rows
+from service.adapters.postgres import claims, facts, rechecks, rows
 from service.adapters.postgres.queries import query
 from service.adapters.postgres.rows import columns_of, copy
 from service.ports import Written
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from datetime import datetime
     from uuid import UUID
+
+    import asyncpg
 
     from service.adapters.postgres.connect import Connection
     from service.domain.refund import Observation
@@ -28,7 +30,8 @@ if TYPE_CHECKING:
 READS_OVERLAP = timedelta(seconds=120)
 """Two reads whose begins lie nearer than this may have overlapped: no request takes longer."""
 
-UNHYDRATED = "unhydrated"
+FIRST_READS = frozenset({"list", "fetch", "hint", "cancel"})
+"""Sources that list no span again: nothing stored could be missing from what they read."""
 
 FORM_BYTES = 4
 """So much of a content hash tells our own form of decoding; the rest is what Stripe said."""
@@ -41,24 +44,32 @@ class _Sorted:
     new: list[Observation] = field(default_factory=list)
     differing: list[Observation] = field(default_factory=list)
     touched: list[Observation] = field(default_factory=list)
-    settled: list[Observation] = field(default_factory=list)
-    rechecks: dict[str, str] = field(default_factory=dict)
+    news: list[Observation] = field(default_factory=list)
+    doubts: dict[str, str] = field(default_factory=dict)
+    awaited: frozenset[str] = frozenset()
     unchanged: int = 0
 
 
 async def write_batch(
-    connection: Connection, account_id: str, run_id: UUID | None, batch: Batch
+    connection: Connection, account_id: str, run_id: UUID | None, batch: Batch, now: datetime
 ) -> Written:
-    """Everything of *batch*, inside the caller's transaction. Idempotent."""
+    """Everything of *batch*, inside the caller's transaction. Idempotent. Due times count from *now*."""
     observations = latest_by_id([o for r in batch.readings for o in r.observations])
-    todo = await _sort(connection, account_id, observations)
+    todo = await _sort(connection, account_id, observations, now)
     written = Written(inserted=len(todo.new), unchanged=todo.unchanged)
     await _change(connection, account_id, todo, batch.source, written)
     await _add(connection, account_id, todo.new, batch.source)
     await facts.write_charges(connection, account_id, observations)
     await facts.write_ledger(connection, account_id, observations)
-    await _write_rechecks(connection, account_id, todo)
-    written.quarantined = await claims.write_quarantine(connection, account_id, batch)
+    await rechecks.settle(connection, account_id, observations, todo.awaited)
+    await rechecks.queue(connection, account_id, todo.news, todo.doubts, now)
+    written.hinted = await rechecks.hint(
+        connection, account_id, [hint for r in batch.readings for hint in r.hints], now
+    )
+    await rechecks.check(connection, account_id, batch.checks, now)
+    written.quarantined = await claims.write_quarantine(connection, account_id, batch, now)
+    if batch.source not in FIRST_READS:
+        await claims.queue_unlisted(connection, account_id, batch.proofs, now)
     listed = [o.refund.created for o in todo.new if o.listed_at]
     written.late = await claims.write_claims(connection, account_id, run_id, batch.proofs, listed)
     return written
@@ -77,31 +88,36 @@ def latest_by_id(observations: Sequence[Observation]) -> list[Observation]:
     return [found[object_id] for object_id in sorted(found)]
 
 
-async def _sort(connection: Connection, account_id: str, seen: Sequence[Observation]) -> _Sorted:
+async def _sort(
+    connection: Connection, account_id: str, seen: Sequence[Observation], now: datetime
+) -> _Sorted:
     ids = [o.refund.id for o in seen]
     known = {r[0]: r for r in await connection.fetch(query("known_refunds"), account_id, ids)}
-    todo = _Sorted()
+    todo = _Sorted(awaited=await rechecks.awaited(connection, account_id, ids, now))
     for observation in seen:
         row = known.get(observation.refund.id)
         if row is None:
             todo.new.append(observation)
-            if not observation.hydrated:
-                todo.rechecks[observation.refund.id] = UNHYDRATED
+            todo.news.append(observation)
             continue
-        _, content_hash, observed_at, listed_at, awaited = row
-        if awaited and observation.hydrated:
-            todo.settled.append(observation)
+        _, content_hash, observed_at, listed_at, missed = row
         if content_hash != observation.content_hash:
             todo.differing.append(observation)
             continue
         todo.unchanged += 1
-        if _tells_more(observation, observed_at, listed_at):
+        if observation.refund.id in todo.awaited:
+            todo.news.append(observation)
+        if _tells_more(observation, observed_at, listed_at, missed=missed):
             todo.touched.append(observation)
     return todo
 
 
-def _tells_more(seen: Observation, observed_at: datetime, listed_at: datetime | None) -> bool:
+def _tells_more(
+    seen: Observation, observed_at: datetime, listed_at: datetime | None, *, missed: bool
+) -> bool:
     """Whether an unchanged refund is worth a write: listed earlier than known, or read on its own."""
+    if missed and seen.observed_at > observed_at:
+        return True
     if seen.listed_at is not None and (listed_at is None or seen.listed_at < listed_at):
         return True
     return seen.listed_at is None and seen.observed_at > observed_at
@@ -111,16 +127,16 @@ async def _change(
     connection: Connection, account_id: str, todo: _Sorted, source: str, written: Written
 ) -> None:
     ids = [o.refund.id for o in todo.differing]
-    stored = await connection.fetch(query("lock_refunds"), account_id, ids) if ids else []
-    locked = {r["id"]: r for r in stored}
+    locked = await locked_refunds(connection, account_id, ids)
     changed: list[tuple[Observation, int]] = []
     versions: list[tuple[Any, ...]] = []
     for seen in todo.differing:
         row = locked[seen.refund.id]
         if seen.observed_at < row["observed_at"]:
             written.stale += 1
-            if row["observed_at"] - seen.observed_at < READS_OVERLAP:
-                todo.rechecks[seen.refund.id] = "overlapping reads differ"
+            _doubt(todo, seen, row["observed_at"])
+            if seen.listed_at is not None:
+                todo.touched.append(seen)
             continue
         changes = rows.changes_between(dict(row.items()), seen)
         if not changes:
@@ -128,15 +144,32 @@ async def _change(
             todo.touched.append(seen)
             continue
         written.changed += 1
-        if not seen.hydrated:
-            todo.rechecks[seen.refund.id] = UNHYDRATED
+        todo.news.append(seen)
+        _doubt(todo, seen, row["observed_at"])
         changed.append((seen, row["version"] + 1))
         same_form = row["content_hash"][:FORM_BYTES] == seen.content_hash[:FORM_BYTES]
         why = source if same_form else "upgrade"
         versions.append(_version_row(account_id, seen, row["version"] + 1, why, changes))
     await _update(connection, account_id, changed)
     await copy(connection, "refund_version", rows.VERSION_COLUMNS, versions)
-    await _touch(connection, account_id, todo.touched)
+    await _touch(connection, account_id, todo, locked.keys())
+
+
+async def locked_refunds(
+    connection: Connection, account_id: str, ids: Sequence[str]
+) -> dict[str, asyncpg.Record]:
+    """All that is compared of these refunds, by id; nobody else changes them until we commit."""
+    if not ids:
+        return {}
+    await connection.execute(query("lock_refunds"), account_id, ids)
+    stored = await connection.fetch(query("stored_refunds"), account_id, ids)
+    return {row["id"]: row for row in stored}
+
+
+def _doubt(todo: _Sorted, seen: Observation, stored_at: datetime) -> None:
+    """Which of two differing reads is right cannot be told from their begins where they may overlap."""
+    if abs(seen.observed_at - stored_at) < READS_OVERLAP:
+        todo.doubts[seen.refund.id] = rechecks.OVERLAP
 
 
 def _version_row(
@@ -156,7 +189,14 @@ async def _update(
     if not changed:
         return
     refunds = [
-        (*rows.refund_values(o.refund), o.raw(), o.content_hash, version, o.observed_at)
+        (
+            *rows.refund_values(o.refund),
+            o.raw(),
+            o.content_hash,
+            version,
+            o.observed_at,
+            o.listed_at,
+        )
         for o, version in changed
     ]
     links = [(o.refund.id, *o.link) for o, _ in changed]
@@ -167,13 +207,18 @@ async def _update(
     await _copy_destinations(connection, account_id, [o for o, _ in changed])
 
 
-async def _touch(connection: Connection, account_id: str, touched: Sequence[Observation]) -> None:
-    if touched:
-        values = [
-            (o.refund.id, o.observed_at, o.listed_at, o.content_hash, o.listed_at is None)
-            for o in touched
-        ]
-        await connection.execute(query("touch_refunds"), account_id, *columns_of(values))
+async def _touch(
+    connection: Connection, account_id: str, todo: _Sorted, locked: Collection[str]
+) -> None:
+    """What another writer changed since we compared it is in doubt."""
+    values = [
+        (o.refund.id, o.observed_at, o.listed_at, o.content_hash, o.listed_at is None, o.refund.id in locked)
+        for o in todo.touched
+    ]  # fmt: skip
+    if values:
+        done = await connection.fetch(query("touch_refunds"), account_id, *columns_of(values))
+        left = {o.refund.id for o in todo.touched} - {row[0] for row in done}
+        todo.doubts.update(dict.fromkeys(left, rechecks.OVERLAP))
 
 
 async def _add(
@@ -200,14 +245,3 @@ async def _copy_destinations(
 ) -> None:
     values = [(account_id, o.refund.id, *o.destination) for o in seen if o.destination]
     await copy(connection, "destination_details", rows.DESTINATION_COLUMNS, values)
-
-
-async def _write_rechecks(connection: Connection, account_id: str, todo: _Sorted) -> None:
-    """What was read whole needs no recheck any more; what was not, or is in doubt, does."""
-    if todo.settled:
-        values = [(o.refund.id, o.observed_at) for o in todo.settled]
-        await connection.execute(query("settle_rechecks"), account_id, *columns_of(values))
-    if todo.rechecks:
-        await connection.execute(
-            query("queue_rechecks"), account_id, *columns_of(list(todo.rechecks.items()))
-        )

@@ -25,6 +25,8 @@ class Counters:
     """What was asked of Stripe since the start, every attempt counted."""
 
     requests: Counter[str] = field(default_factory=Counter)
+    reads: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """By class and endpoint."""
     statuses: Counter[int] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
     limited: Counter[str] = field(default_factory=Counter)

@@ -113,6 +113,25 @@ class StripeClient(Transport):
             headers={"Idempotency-Key": idempotency_key},
         )
 
+    async def events(
+        self,
+        *,
+        types: Sequence[str] = (),
+        created: int | Mapping[str, int] | None = None,
+        starting_after: str | None = None,
+        ending_before: str | None = None,
+        limit: int | None = None,
+    ) -> Answer[Listing]:
+        """One page of events, newest first, of the last 30 days."""
+        params = _params(
+            created=created,
+            starting_after=starting_after,
+            ending_before=ending_before,
+            limit=limit,
+        )
+        params += [("types[]", kind) for kind in types]
+        return await self.send("GET /v1/events", _as_listing, params=params)
+
     async def charge(self, charge_id: str) -> Answer[AnyObject]:
         return await self.send("GET /v1/charges/:id", _as_object, object_id=charge_id)
 

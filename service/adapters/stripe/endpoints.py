@@ -21,6 +21,7 @@ ENDPOINTS = frozenset(
         "GET /v1/balance_transactions",
         "GET /v1/balance_transactions/:id",
         "GET /v1/charges/:id",
+        "GET /v1/events",
         "GET /v1/refunds",
         "GET /v1/refunds/:id",
         "POST /v1/refunds/:id/cancel",

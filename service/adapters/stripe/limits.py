@@ -50,18 +50,21 @@ class Pace:
     """
 
     def __init__(self, rate: float) -> None:
-        self._configured = rate
-        self._rate = rate
+        self.configure(rate)
         self._lowered_at = -inf
         self._interval = 1 / rate
         self._next_at = -inf
         self._paused_until = -inf
 
+    def configure(self, rate: float) -> None:
+        self.configured = rate
+        self._rate = rate
+
     def rate(self, now: float) -> float:
         """What was configured, less what 429s took and time has not given back yet."""
-        if self._rate < self._configured:
-            regained = self._configured * (now - self._lowered_at) / RECOVERY_S
-            return min(self._configured, self._rate + regained)
+        if self._rate < self.configured:
+            regained = self.configured * (now - self._lowered_at) / RECOVERY_S
+            return min(self.configured, self._rate + regained)
         return self._rate
 
     def ready_at(self, now: float) -> float:  # noqa: ARG002 - other limits need it
@@ -80,7 +83,7 @@ class Pace:
 
     def lower(self, now: float) -> None:
         if now - self._lowered_at >= CALM_S:
-            least = self._configured * LEAST_SHARE
+            least = self.configured * LEAST_SHARE
             self._rate = max(least, self.rate(now) * LOWERED_TO)
             self._lowered_at = now
 
@@ -215,6 +218,12 @@ class Limits:
         pace.lower(now)
         pace.pause(now + pause_s)
         gate.wake()
+
+    def slow_to(self, share: float) -> None:
+        """Lowers all paces to this share of what was configured, for good."""
+        self._endpoint_rate *= share
+        for pace in (self._global_pace, *(pace for pace, _ in self._endpoints.values())):
+            pace.configure(pace.configured * share)
 
     def narrow(self) -> None:
         """A concurrency 429: one request fewer at a time."""

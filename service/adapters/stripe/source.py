@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from service.adapters.stripe.answers import Answer
     from service.adapters.stripe.client import StripeClient
     from service.adapters.stripe.decode import Decoder
-    from service.adapters.stripe.shapes import Listing
+    from service.adapters.stripe.shapes import AnyObject, Listing
     from service.domain.walk import Ask
 
 Hydrate = Literal["expand", "retrieve", "parts"]
@@ -147,8 +147,14 @@ class StripeRefunds:
             query = replace(query, after=ids[-1])
         raise ProtocolError(f"more than {MOST_PAGES} pages of refunds of one payment")
 
+    async def cancel(self, refund_id: str, *, idempotency_key: str) -> Reading:
+        """The refund as Stripe answers that it is cancelled. Raises RefusedError, NotFoundError."""
+        return self._alone(await self._client.cancel(refund_id, idempotency_key=idempotency_key))
+
     async def _one(self, refund_id: str) -> Reading:
-        answer = await self._hydrator.retrieve(refund_id)
+        return self._alone(await self._hydrator.retrieve(refund_id))
+
+    def _alone(self, answer: Answer[AnyObject]) -> Reading:
         at = answer.observed_at
         second = int(at.timestamp())
         bound = answer.settle_bound(self._lag_s)

@@ -25,6 +25,7 @@ from service.adapters.stripe.errors import Redactor, StripeGivenUpError, error_o
 from service.adapters.stripe.render import sound_json
 from service.adapters.stripe.retry import Failure, Retry, Stop, decide
 from service.domain.errors import ProtocolError, SettingError
+from service.ports import READS_FOR
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -63,7 +64,7 @@ class Transport:
             raise SettingError("the Stripe key is empty, or holds a character that no key has")
         self.counters = Counters()
         self._redacted = Redactor(key)
-        self._now = now
+        self.now = now
         self._limits = limits
         self._base = base.rstrip("/")
         self._deadline_s = deadline_s
@@ -88,6 +89,10 @@ class Transport:
     async def __aexit__(self, *_: object) -> None:
         if self._session:
             await self._session.close()
+
+    def slow_to(self, share: float) -> None:
+        """From now on, no faster than this share of the configured rates."""
+        self._limits.slow_to(share)
 
     async def send(
         self,
@@ -127,9 +132,11 @@ class Transport:
     ) -> Attempt:
         asked = monotonic()
         async with self._limits.permit(endpoint):
-            observed_at, began = self._now(), monotonic()
+            observed_at, began = self.now(), monotonic()
             self.counters.waited_s += began - asked
             self.counters.requests[endpoint] += 1
+            if endpoint.startswith("GET "):
+                self.counters.reads[READS_FOR.get(), endpoint] += 1
             ended = Attempt(observed_at, began)
             try:
                 return await self._exchange(endpoint, url, headers, total_s, ended)

@@ -23,6 +23,22 @@ LEFT JOIN refund_sync.coverage c ON c.account_id = $1 AND c.stream = $2
 WHERE c.covered IS NULL OR NOT c.covered @> n.span
 ORDER BY n.place
 
+-- revoke
+-- Takes back what was claimed of these spans: a listing found there what is not stored.
+WITH taken AS (
+    SELECT c.account_id, n.span * part AS span
+    FROM refund_sync.coverage c, unnest($4::int8range[]) AS n(span), unnest(c.covered) AS part
+    WHERE c.account_id = $1 AND c.stream = $2 AND n.span && part
+)
+INSERT INTO refund_sync.coverage_claim (account_id, stream, kind, span, rows, digest, run_id, observed_at)
+SELECT account_id, $2, 'revoked', span, 0, 0, $3, $5 FROM taken ORDER BY span
+RETURNING span
+
+-- subtract_coverage
+-- Takes spans out of whatever is covered now; never from a value read before.
+UPDATE refund_sync.coverage SET covered = covered - $3::int8multirange
+WHERE account_id = $1 AND stream = $2
+
 -- add_coverage
 -- Adds proven spans to whatever is covered now; never from a value read before.
 UPDATE refund_sync.coverage SET covered = covered + $3::int8multirange
@@ -65,7 +81,14 @@ CROSS JOIN LATERAL (
         AND r.created_at >= to_timestamp(lower(k.span)) AND r.created_at < to_timestamp(upper(k.span))
         AND r.first_listed_at <= k.observed_at
         AND (r.gone_at IS NULL OR r.gone_at > k.observed_at)
+        AND (r.hidden_at IS NULL OR r.hidden_at > k.observed_at)
 ) found
 WHERE k.kind = 'covered' AND k.stream IN ('refunds', 'refunds:settled')
     AND (k.rows <> found.rows OR k.digest <> found.digest)
 ORDER BY k.seq
+
+-- covered_seconds
+-- Which of these seconds are covered.
+SELECT DISTINCT n.second
+FROM refund_sync.coverage c, unnest($3::bigint[]) AS n(second)
+WHERE c.account_id = $1 AND c.stream = $2 AND c.covered @> n.second

@@ -78,3 +78,22 @@ WHERE rolname = current_user
 -- currencies_stored
 -- Every currency that a stored refund is in.
 SELECT DISTINCT currency FROM refund_sync.refund ORDER BY currency
+
+-- open_event_gaps
+-- Times whose events expired unread: those still being made up for, and the last ones that were.
+SELECT span, closed_at, reason FROM refund_sync.event_gap
+WHERE account_id = $1 AND (closed_at IS NULL OR closed_at > now() - interval '90 days')
+ORDER BY closed_at IS NOT NULL, span LIMIT 100
+
+-- daemon
+-- Who works for the account now.
+SELECT l.holder FROM refund_sync.lease l
+JOIN refund_sync.lease_renewal n ON n.account_id = l.account_id AND n.epoch = l.epoch
+WHERE l.account_id = $1 AND n.expires_at > clock_timestamp()
+
+-- waiting
+-- What waits: objects in quarantine, objects due to be read again, and those we had word of.
+SELECT
+    (SELECT count(*) FROM refund_sync.quarantine WHERE account_id = $1 AND resolved_at IS NULL) AS quarantined,
+    (SELECT count(*) FROM refund_sync.recheck WHERE account_id = $1 AND due_at <= $2) AS due,
+    (SELECT count(*) FROM refund_sync.recheck WHERE account_id = $1 AND hinted_at IS NOT NULL) AS hinted

@@ -6,7 +6,7 @@ INSERT INTO refund_sync.run (id, account_id, job, outcome, span) VALUES ($1, $2,
 -- How far a run has come; the row of a run that was killed keeps the last of these.
 UPDATE refund_sync.run SET
     updated_at = clock_timestamp(), requests = $2, inserted = $3, changed = $4, unchanged = $5,
-    stale = $6, late = $7, quarantined = $8, settle_bound = coalesce($9, settle_bound)
+    stale = $6, late = $7, quarantined = $8, settle_bound = coalesce($9, settle_bound), hinted = $10
 WHERE id = $1
 
 -- end_run
@@ -32,6 +32,7 @@ SELECT livemode FROM refund_sync.account LIMIT 1
 -- Records an account; what is wanted only ever grows.
 INSERT INTO refund_sync.account AS a (id, livemode, wanted_from) VALUES ($1, $2, $3)
 ON CONFLICT (id) DO UPDATE SET wanted_from = least(a.wanted_from, excluded.wanted_from)
+RETURNING created_at
 
 -- settle_account
 -- How far the account's history can be proven by now.

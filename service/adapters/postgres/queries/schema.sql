@@ -17,6 +17,10 @@ ORDER BY 1
 -- Which of our two schemas exist.
 SELECT nspname FROM pg_namespace WHERE nspname IN ('refund_sync', 'finance') ORDER BY 1
 
+-- fence
+-- Last in each of a daemon's transactions: no row where another has taken over, and then no commit.
+SELECT true FROM refund_sync.lease WHERE account_id = $1 AND epoch = $2 FOR SHARE
+
 -- lock_migrations
 -- One migration at a time in this database; held by the session.
 SELECT pg_advisory_lock(hashtext('refund_sync.migrate'))

@@ -1,10 +1,8 @@
 -- known_refunds
 -- What is stored of these ids, so that what is equal can be skipped. Locks nothing.
-SELECT r.id, r.content_hash, r.observed_at, r.first_listed_at, c.object_id IS NOT NULL AS awaited
-FROM refund_sync.refund r
-LEFT JOIN refund_sync.recheck c
-    ON c.account_id = r.account_id AND c.kind = 'refund' AND c.object_id = r.id
-WHERE r.account_id = $1 AND r.id = ANY($2::text[])
+SELECT id, content_hash, observed_at, first_listed_at, coalesce(gone_at, hidden_at) IS NOT NULL AS missed
+FROM refund_sync.refund
+WHERE account_id = $1 AND id = ANY($2::text[])
 
 -- known_charges
 -- Hash and age of these charges.
@@ -19,7 +17,12 @@ FROM refund_sync.balance_transaction
 WHERE account_id = $1 AND id = ANY($2::text[])
 
 -- lock_refunds
--- The rows about to change, locked in the order of their ids so that two writers never deadlock.
+-- Locks the rows about to change, in the order of their ids so that two writers never deadlock. What they
+-- hold is read by a statement of its own: one that had to wait sees other tables as they were before.
+SELECT FROM refund_sync.refund WHERE account_id = $1 AND id = ANY($2::text[]) ORDER BY id FOR UPDATE
+
+-- stored_refunds
+-- All columns that are compared of these refunds.
 SELECT
     r.id, extract(epoch FROM r.created_at)::bigint AS created, r.amount_minor, r.currency, r.status,
     r.reason, r.failure_reason, r.pending_reason, r.receipt_number, r.description,
@@ -36,7 +39,6 @@ JOIN refund_sync.charge_link l ON l.account_id = r.account_id AND l.refund_id = 
 LEFT JOIN refund_sync.destination_details d ON d.account_id = r.account_id AND d.refund_id = r.id
 WHERE r.account_id = $1 AND r.id = ANY($2::text[])
 ORDER BY r.id
-FOR UPDATE OF r
 
 -- update_refunds
 -- The new current version of locked refunds.
@@ -49,17 +51,20 @@ UPDATE refund_sync.refund r SET
     presentment_currency = n.presentment_currency, next_action_type = n.next_action_type,
     next_action_expires_at = n.next_action_expires_at, customer_id = n.customer_id,
     payment_method_id = n.payment_method_id, raw = n.raw, content_hash = n.content_hash,
-    version = n.version, observed_at = n.observed_at, gone_at = NULL
+    version = n.version, observed_at = n.observed_at, gone_at = NULL,
+    first_seen_at = least(r.first_seen_at, n.listed_at),
+    first_listed_at = least(r.first_listed_at, n.listed_at),
+    hidden_at = CASE WHEN n.listed_at >= r.hidden_at THEN NULL ELSE r.hidden_at END
 FROM unnest(
     $2::text[], $3::timestamptz[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[],
     $9::text[], $10::text[], $11::text[], $12::jsonb[], $13::bigint[], $14::text[], $15::text[],
     $16::timestamptz[], $17::text[], $18::text[], $19::jsonb[], $20::bytea[], $21::int[],
-    $22::timestamptz[]
+    $22::timestamptz[], $23::timestamptz[]
 ) AS n(
     id, created_at, amount_minor, currency, status, reason, failure_reason, pending_reason,
     receipt_number, description, metadata, presentment_amount_minor, presentment_currency,
     next_action_type, next_action_expires_at, customer_id, payment_method_id, raw, content_hash,
-    version, observed_at
+    version, observed_at, listed_at
 )
 WHERE r.account_id = $1 AND r.id = n.id
 
@@ -83,16 +88,20 @@ DELETE FROM refund_sync.destination_details
 WHERE account_id = $1 AND refund_id = ANY($2::text[])
 
 -- touch_refunds
--- Sharpens the times of unchanged refunds: seen and listed earlier than was known, read later.
+-- Sharpens the times of refunds found as stored: seen and listed earlier than was known, read later. One
+-- that was not locked, and has changed since it was compared, is left alone and not returned.
 UPDATE refund_sync.refund r SET
     first_seen_at = least(r.first_seen_at, n.observed_at),
     first_listed_at = least(r.first_listed_at, n.listed_at),
     content_hash = CASE WHEN n.observed_at >= r.observed_at THEN coalesce(n.content_hash, r.content_hash) ELSE r.content_hash END,
     observed_at = CASE WHEN n.read_alone THEN greatest(r.observed_at, n.observed_at) ELSE r.observed_at END,
-    gone_at = NULL
-FROM unnest($2::text[], $3::timestamptz[], $4::timestamptz[], $5::bytea[], $6::boolean[])
-    AS n(id, observed_at, listed_at, content_hash, read_alone)
-WHERE r.account_id = $1 AND r.id = n.id
+    gone_at = CASE WHEN n.observed_at < r.observed_at THEN r.gone_at END,
+    hidden_at = CASE WHEN n.listed_at >= r.hidden_at THEN NULL ELSE r.hidden_at END
+FROM unnest(
+    $2::text[], $3::timestamptz[], $4::timestamptz[], $5::bytea[], $6::boolean[], $7::boolean[]
+) AS n(id, observed_at, listed_at, content_hash, read_alone, locked)
+WHERE r.account_id = $1 AND r.id = n.id AND (n.locked OR r.content_hash = n.content_hash)
+RETURNING r.id
 
 -- update_charges
 -- A charge as the newer read found it.
@@ -130,21 +139,6 @@ FROM unnest(
     exchange_rate, created_at, available_on, status, content_hash, observed_at
 )
 WHERE b.account_id = $1 AND b.id = n.id AND b.observed_at < n.observed_at
-
--- queue_rechecks
--- Asks for these refunds to be read again; what is queued already keeps the earlier due time.
-INSERT INTO refund_sync.recheck AS c (account_id, kind, object_id, due_at, why)
-SELECT $1, 'refund', n.id, clock_timestamp(), n.why
-FROM unnest($2::text[], $3::text[]) AS n(id, why)
-ORDER BY n.id
-ON CONFLICT (account_id, kind, object_id) DO UPDATE SET due_at = least(c.due_at, excluded.due_at)
-
--- settle_rechecks
--- These refunds were read whole; a hint that came since the read began keeps its row.
-DELETE FROM refund_sync.recheck c
-USING unnest($2::text[], $3::timestamptz[]) AS n(id, observed_at)
-WHERE c.account_id = $1 AND c.kind = 'refund' AND c.object_id = n.id
-    AND (c.hinted_at IS NULL OR c.hinted_at < n.observed_at)
 
 -- resolve_quarantine
 -- Objects in quarantine that could be decoded this time.

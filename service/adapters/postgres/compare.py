@@ -1,0 +1,122 @@
+"""Compares what was read with what is stored, column by column, and takes back claims that it refutes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from service.adapters.postgres import claims, rows
+from service.adapters.postgres.claims import REFUNDS, range_of
+from service.adapters.postgres.queries import query
+from service.adapters.postgres.writer import FORM_BYTES, latest_by_id, locked_refunds
+from service.domain.span import Span
+from service.ports import Compared
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from service.adapters.postgres.connect import Connection
+    from service.adapters.postgres.store import Database
+    from service.domain.refund import Observation
+    from service.ports import Batch
+
+SHOWN = 20
+"""So many differences of a batch are told field by field."""
+
+
+async def compare_batch(
+    connection: Connection, account_id: str, run_id: UUID | None, batch: Batch
+) -> Compared:
+    """All of it in the caller's transaction. A read older than ours says nothing against a row."""
+    seen = latest_by_id([o for r in batch.readings for o in r.observations])
+    ids = [o.refund.id for o in seen]
+    stored = await locked_refunds(connection, account_id, ids)
+    found = Compared(missing=[i for i in ids if i not in stored])
+    for observation in seen:
+        row = stored.get(observation.refund.id)
+        if row is not None:
+            _compare(found, dict(row.items()), observation)
+    if found.altered:
+        await connection.execute(query("distrust"), account_id, found.altered)
+    found.unlisted = await _unlisted(connection, account_id, batch)
+    await _revoke(connection, account_id, run_id, batch, found, seen)
+    return found
+
+
+def _compare(found: Compared, row: dict[str, Any], seen: Observation) -> None:
+    changes = rows.changes_between(row, seen)
+    if not changes or seen.observed_at < row["observed_at"]:
+        found.equal += 1
+        return
+    found.differing.append(seen.refund.id)
+    found.seconds[seen.refund.id] = seen.refund.created
+    if row["content_hash"][FORM_BYTES:] == seen.content_hash[FORM_BYTES:]:
+        found.altered.append(seen.refund.id)
+    if len(found.fields) < SHOWN:
+        found.fields[seen.refund.id] = changes
+
+
+async def _unlisted(connection: Connection, account_id: str, batch: Batch) -> list[tuple[str, int]]:
+    own = [proof for proof in batch.proofs if proof.stream == REFUNDS]
+    if not own:
+        return []
+    listed = sorted(frozenset[str]().union(*(proof.claim.listed for proof in own)))
+    told = await connection.fetch(
+        query("unlisted"), account_id, [range_of(p.claim.span) for p in own],
+        [p.observed_at for p in own], listed,
+    )  # fmt: skip
+    return [(row["id"], row["created"]) for row in told]
+
+
+async def _revoke(
+    connection: Connection,
+    account_id: str,
+    run_id: UUID | None,
+    batch: Batch,
+    found: Compared,
+    seen: Sequence[Observation],
+) -> None:
+    """A refund missing in a covered second refutes the claim: what the page proves is claimed no more."""
+    missing = set(found.missing)
+    seconds = {o.refund.id: o.refund.created for o in seen if o.refund.id in missing}
+    covered = await connection.fetch(
+        query("covered_seconds"), account_id, REFUNDS, list(seconds.values())
+    )
+    holes = {row[0] for row in covered}
+    found.holes = sorted(i for i, second in seconds.items() if second in holes)
+    if not holes:
+        return
+    spans = {p.claim.span for p in batch.proofs if any(p.claim.span.holds(s) for s in holes)}
+    spans |= {Span(s, s + 1) for s in holes if not any(span.holds(s) for span in spans)}
+    at = max(reading.observed_at for reading in batch.readings)
+    found.revoked = await claims.revoke(connection, account_id, run_id, sorted(spans), at)
+
+
+class PostgresComparison:
+    """Implements ``ports.ComparingStore`` for one account and run."""
+
+    def __init__(self, database: Database, account_id: str, run_id: UUID | None) -> None:
+        self._database = database
+        self._account_id = account_id
+        self._run_id = run_id
+
+    async def compare(self, batch: Batch) -> Compared:
+        async def compare(connection: Connection) -> Compared:
+            return await compare_batch(connection, self._account_id, self._run_id, batch)
+
+        return await self._database.patiently(compare)
+
+    async def told_of(self, ids: Sequence[str], since: datetime) -> list[str]:
+        async def read(connection: Connection) -> list[str]:
+            found = await connection.fetch(query("told_of"), self._account_id, list(ids), since)
+            return [row[0] for row in found]
+
+        return await self._database.patiently(read) if ids else []
+
+    async def miss(self, ids: Sequence[str], observed_at: datetime, now: datetime) -> None:
+        async def write(connection: Connection) -> None:
+            await connection.execute(query("miss"), self._account_id, now, list(ids), observed_at)
+
+        if ids:
+            await self._database.patiently(write)

@@ -1,0 +1,36 @@
+"""Hints from outside, kept for whichever accounts this database holds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from service.adapters.postgres import rechecks
+from service.adapters.postgres.queries import query
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from service.adapters.postgres.connect import Connection
+    from service.adapters.postgres.store import Database
+    from service.domain.refund import Hint
+    from service.ports import Clock
+
+
+class PostgresHinted:
+    """Implements ``intake.Hinted``. Who waits for an answer gives it a database of little patience."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def hint(self, hints: Mapping[str, Sequence[Hint]]) -> dict[str, int]:
+        async def write(connection: Connection) -> dict[str, int]:
+            found = await connection.fetch(query("known_accounts"), sorted(hints))
+            return {
+                account_id: await rechecks.hint(
+                    connection, account_id, hints[account_id], self._clock.now()
+                )
+                for account_id in sorted(row[0] for row in found)
+            }
+
+        return await self._database.patiently(write)

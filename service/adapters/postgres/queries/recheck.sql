@@ -1,0 +1,286 @@
+-- awaited
+-- Which of these refunds are to be read again, and are helped by a read that has just been made.
+SELECT object_id FROM refund_sync.recheck
+WHERE account_id = $1 AND kind = 'refund' AND object_id = ANY($2::text[])
+    AND (due_at <= $3 OR hinted_at IS NOT NULL OR why <> ALL($4::text[]))
+
+-- queue_rechecks
+-- Asks for these refunds to be read again; what is queued already keeps the earlier due time.
+INSERT INTO refund_sync.recheck AS c (account_id, kind, object_id, due_at, why)
+SELECT $1, 'refund', n.id, n.due_at, n.why
+FROM unnest($2::text[], $3::text[], $4::timestamptz[]) AS n(id, why, due_at)
+ORDER BY n.id
+ON CONFLICT (account_id, kind, object_id) DO UPDATE SET
+    due_at = least(c.due_at, excluded.due_at),
+    why = CASE WHEN c.hinted_at IS NULL AND excluded.due_at < c.due_at THEN excluded.why ELSE c.why END
+WHERE excluded.due_at < c.due_at AND c.why <> excluded.why
+
+-- queue_unlisted
+-- Stored refunds of a span that a listing of the whole span did not return: each is asked for by id.
+WITH unlisted AS (
+    UPDATE refund_sync.refund r SET hidden_at = k.observed_at
+    FROM unnest($3::int8range[], $4::timestamptz[]) AS k(span, observed_at)
+    WHERE r.created_at >= to_timestamp(lower(k.span)) AND r.created_at < to_timestamp(upper(k.span))
+        AND r.account_id = $1 AND r.gone_at IS NULL AND r.hidden_at IS NULL
+        AND r.first_seen_at < k.observed_at AND r.id <> ALL($5::text[])
+    RETURNING r.id
+)
+INSERT INTO refund_sync.recheck AS c (account_id, kind, object_id, due_at, why)
+SELECT $1, 'refund', id, $2, 'not listed' FROM unlisted ORDER BY id
+ON CONFLICT (account_id, kind, object_id) DO UPDATE SET
+    due_at = least(c.due_at, excluded.due_at), why = excluded.why
+RETURNING object_id
+
+-- settle_rechecks
+-- These refunds were read whole; a hint that came since the read began keeps its row.
+DELETE FROM refund_sync.recheck c
+USING unnest($2::text[], $3::timestamptz[]) AS n(id, observed_at)
+WHERE c.account_id = $1 AND c.kind = 'refund' AND c.object_id = n.id
+    AND (c.hinted_at IS NULL OR c.hinted_at < n.observed_at)
+
+-- queue_hints
+-- Word that these may have changed. What was read since it was given is not asked for again.
+INSERT INTO refund_sync.recheck AS c (account_id, kind, object_id, due_at, hinted_at, why)
+SELECT $1, n.kind, n.id, $2, n.at, 'hint'
+FROM unnest($3::text[], $4::text[], $5::timestamptz[]) AS n(kind, id, at)
+WHERE NOT EXISTS (
+    SELECT FROM refund_sync.refund r
+    LEFT JOIN refund_sync.span_check s
+        ON s.account_id = r.account_id AND s.stream = 'refunds' AND r.hidden_at IS NULL
+        AND s.span = int8range(
+            floor(extract(epoch FROM r.created_at) / 86400)::bigint * 86400,
+            floor(extract(epoch FROM r.created_at) / 86400)::bigint * 86400 + 86400
+        )
+    WHERE n.kind = 'refund' AND r.account_id = $1 AND r.id = n.id
+        AND (r.observed_at > n.at OR s.observed_at > n.at)
+) AND NOT EXISTS (
+    SELECT FROM refund_sync.charge_link l
+    JOIN refund_sync.refund r ON r.account_id = l.account_id AND r.id = l.refund_id
+    WHERE n.kind = 'charge' AND l.account_id = $1 AND l.charge_id = n.id AND r.observed_at > n.at
+)
+ORDER BY n.kind, n.id
+ON CONFLICT (account_id, kind, object_id) DO UPDATE SET
+    hinted_at = greatest(c.hinted_at, excluded.hinted_at),
+    due_at = least(c.due_at, excluded.due_at), why = 'hint', attempts = 0
+WHERE c.hinted_at IS NULL OR c.hinted_at < excluded.hinted_at
+
+-- known_accounts
+-- Which of these accounts this database holds.
+SELECT id FROM refund_sync.account WHERE id = ANY($1::text[])
+
+-- due_hinted
+-- What we had word of, longest ago first.
+SELECT c.kind, c.object_id, c.why, extract(epoch FROM r.created_at)::bigint AS created, c.attempts
+FROM refund_sync.recheck c
+LEFT JOIN refund_sync.refund r
+    ON c.kind = 'refund' AND r.account_id = c.account_id AND r.id = c.object_id
+WHERE c.account_id = $1 AND c.due_at <= $2 AND c.hinted_at IS NOT NULL
+ORDER BY c.hinted_at, c.object_id LIMIT $3
+
+-- due_otherwise
+-- What is due without a hint, longest ago first.
+SELECT c.kind, c.object_id, c.why, extract(epoch FROM r.created_at)::bigint AS created, c.attempts
+FROM refund_sync.recheck c
+LEFT JOIN refund_sync.refund r
+    ON c.kind = 'refund' AND r.account_id = c.account_id AND r.id = c.object_id
+WHERE c.account_id = $1 AND c.due_at <= $2 AND c.hinted_at IS NULL
+ORDER BY c.due_at, c.object_id LIMIT $3
+
+-- refunds_by_hour
+-- How many refunds are stored of each hour of these days, by first seconds.
+SELECT floor(extract(epoch FROM r.created_at) / 3600)::bigint * 3600 AS hour, count(*) AS refunds
+FROM unnest($2::bigint[]) AS d(day)
+JOIN refund_sync.refund r
+    ON r.created_at >= to_timestamp(d.day) AND r.created_at < to_timestamp(d.day + 86400)
+WHERE r.account_id = $1
+GROUP BY 1
+
+-- put_off
+-- What was read, and still waits, has to wait longer each time; a newer hint keeps it due.
+UPDATE refund_sync.recheck c SET
+    attempts = c.attempts + 1, due_at = n.due_at, hinted_at = NULL,
+    why = CASE WHEN c.why = 'hint' THEN 'unhydrated' ELSE c.why END
+FROM unnest($2::text[], $3::text[], $4::timestamptz[]) AS n(id, why, due_at)
+WHERE c.account_id = $1 AND c.kind = 'refund' AND c.object_id = n.id AND c.why = n.why
+    AND c.due_at <= $5 AND (c.hinted_at IS NULL OR c.hinted_at < $6)
+
+-- settle_charges
+-- All refunds of these charges were read.
+DELETE FROM refund_sync.recheck c
+WHERE c.account_id = $1 AND c.kind = 'charge' AND c.object_id = ANY($2::text[])
+    AND (c.hinted_at IS NULL OR c.hinted_at < $3)
+
+-- still_hidden
+-- Which of these refunds no listing returned since it missed them.
+SELECT id FROM refund_sync.refund
+WHERE account_id = $1 AND id = ANY($2::text[]) AND hidden_at IS NOT NULL AND gone_at IS NULL
+
+-- refund_is_gone
+-- Stripe does not know this refund any more. Row and history stay; a later read than this one wins.
+UPDATE refund_sync.refund SET gone_at = $3
+WHERE account_id = $1 AND id = $2 AND gone_at IS NULL AND observed_at < $3
+RETURNING id
+
+-- not_found
+-- Nobody knows this object: it is asked for again, ever less often, and shown.
+UPDATE refund_sync.recheck SET
+    attempts = attempts + 1, due_at = $4, hinted_at = NULL, why = $5
+WHERE account_id = $1 AND kind = $2 AND object_id = $3 AND (hinted_at IS NULL OR hinted_at < $6)
+
+-- drop_recheck
+-- This object need not be asked for again.
+DELETE FROM refund_sync.recheck
+WHERE account_id = $1 AND kind = $2 AND object_id = $3 AND (hinted_at IS NULL OR hinted_at < $4)
+
+-- unlisted
+-- Stored refunds of these spans that a listing of the whole spans did not return. Changes nothing.
+SELECT r.id, extract(epoch FROM r.created_at)::bigint AS created
+FROM unnest($2::int8range[], $3::timestamptz[]) AS k(span, observed_at)
+JOIN refund_sync.refund r
+    ON r.created_at >= to_timestamp(lower(k.span)) AND r.created_at < to_timestamp(upper(k.span))
+WHERE r.account_id = $1 AND r.gone_at IS NULL AND r.hidden_at IS NULL
+    AND r.first_seen_at < k.observed_at AND r.id <> ALL($4::text[])
+ORDER BY r.id
+
+-- distrust
+-- Rows that are not what their digest says were altered here: the next read that finds them puts them right.
+UPDATE refund_sync.refund SET content_hash = substring(content_hash FOR 4) || '\x00'::bytea
+WHERE account_id = $1 AND id = ANY($2::text[])
+
+-- miss
+-- A listing of their whole second did not return these refunds: each is asked for by id.
+WITH missed AS (
+    UPDATE refund_sync.refund SET hidden_at = $4
+    WHERE account_id = $1 AND id = ANY($3::text[]) AND hidden_at IS NULL AND gone_at IS NULL
+    RETURNING id
+)
+INSERT INTO refund_sync.recheck AS c (account_id, kind, object_id, due_at, why)
+SELECT $1, 'refund', id, $2, 'not listed' FROM missed ORDER BY id
+ON CONFLICT (account_id, kind, object_id) DO UPDATE SET
+    due_at = least(c.due_at, excluded.due_at), why = excluded.why
+
+-- told_of
+-- Which of these have changed since by our own reading, or wait because of a hint: a net has them.
+SELECT r.id FROM refund_sync.refund r
+LEFT JOIN refund_sync.recheck c
+    ON c.account_id = r.account_id AND c.kind = 'refund' AND c.object_id = r.id
+WHERE r.account_id = $1 AND r.id = ANY($2::text[])
+    AND (r.observed_at > $3 OR c.hinted_at IS NOT NULL)
+
+-- days
+-- Days of created time that hold refunds: how many, when all were listed last, and whether events that
+-- expired unread ask for them.
+SELECT d.day, n.refunds, extract(epoch FROM s.checked_at)::float8 AS checked_s, EXISTS (
+    SELECT FROM refund_sync.event_gap g
+    WHERE g.account_id = $1 AND g.closed_at IS NULL AND d.day < upper(g.span)
+        AND to_timestamp(d.day + 86400) > g.read_from
+        AND (s.observed_at IS NULL OR s.observed_at <= g.found_at)
+) AS owed
+FROM generate_series($2::bigint, $3::bigint - 86400, 86400) AS d(day)
+CROSS JOIN LATERAL (
+    SELECT count(*) AS refunds FROM refund_sync.refund r
+    WHERE r.created_at >= to_timestamp(d.day) AND r.created_at < to_timestamp(d.day + 86400)
+        AND r.account_id = $1 AND r.gone_at IS NULL AND r.hidden_at IS NULL
+) n
+LEFT JOIN refund_sync.span_check s
+    ON s.account_id = $1 AND s.stream = 'refunds' AND s.span = int8range(d.day, d.day + 86400)
+WHERE n.refunds > 0
+ORDER BY d.day
+
+-- days_in_turn
+-- Covered days in the order in which they were listed last; those that never were, whole, come first.
+SELECT d.day, n.refunds, extract(epoch FROM d.checked_at)::float8 AS checked_s, false AS owed
+FROM (
+    SELECT g.day, s.checked_at
+    FROM generate_series($2::bigint, $3::bigint - 86400, 86400) AS g(day)
+    JOIN refund_sync.coverage k
+        ON k.account_id = $1 AND k.stream = 'refunds' AND k.covered @> int8range(g.day, g.day + 86400)
+    LEFT JOIN refund_sync.span_check s
+        ON s.account_id = $1 AND s.stream = 'refunds' AND s.span = int8range(g.day, g.day + 86400)
+    ORDER BY s.checked_at NULLS FIRST, g.day
+    LIMIT $4
+) d
+CROSS JOIN LATERAL (
+    SELECT count(*) AS refunds FROM refund_sync.refund r
+    WHERE r.created_at >= to_timestamp(d.day) AND r.created_at < to_timestamp(d.day + 86400)
+        AND r.account_id = $1
+) n
+ORDER BY d.checked_at NULLS FIRST, d.day
+
+-- check_spans
+-- Spans that were listed whole; the later listing counts.
+INSERT INTO refund_sync.span_check AS s (account_id, stream, span, observed_at, checked_at)
+SELECT $1, n.stream, n.span, n.observed_at, $2
+FROM unnest($3::text[], $4::int8range[], $5::timestamptz[]) AS n(stream, span, observed_at)
+ORDER BY n.stream, n.span
+ON CONFLICT (account_id, stream, span) DO UPDATE SET
+    observed_at = greatest(s.observed_at, excluded.observed_at),
+    checked_at = greatest(s.checked_at, excluded.checked_at)
+
+-- oldest_owed
+-- From when on refunds are to be read again because of events that expired unread.
+SELECT extract(epoch FROM min(read_from))::bigint FROM refund_sync.event_gap
+WHERE account_id = $1 AND closed_at IS NULL
+
+-- event_gaps
+-- Times whose events expired unread, ever.
+SELECT span FROM refund_sync.event_gap WHERE account_id = $1
+
+-- add_event_gap
+-- Events of this span expired unread; found once.
+INSERT INTO refund_sync.event_gap (account_id, span, found_at, read_from)
+VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING
+
+-- hurry_rechecks
+-- Refunds that are not final are due at once.
+UPDATE refund_sync.recheck SET due_at = $2
+WHERE account_id = $1 AND why = ANY($3::text[]) AND due_at > $2
+
+-- close_event_gaps
+-- Closes the gaps that everything was read again for: every day of theirs, and every refund not final.
+UPDATE refund_sync.event_gap g SET closed_at = $2, reason = 'all that may have changed was read again'
+WHERE g.account_id = $1 AND g.closed_at IS NULL
+    AND NOT EXISTS (
+        SELECT FROM refund_sync.refund r
+        LEFT JOIN refund_sync.span_check s
+            ON s.account_id = r.account_id AND s.stream = 'refunds'
+            AND s.span = int8range(
+                floor(extract(epoch FROM r.created_at) / 86400)::bigint * 86400,
+                floor(extract(epoch FROM r.created_at) / 86400)::bigint * 86400 + 86400
+            )
+        WHERE r.account_id = $1 AND r.gone_at IS NULL AND r.hidden_at IS NULL
+            AND r.created_at >= g.read_from AND r.created_at < to_timestamp(upper(g.span))
+            AND greatest(r.observed_at, s.observed_at) <= g.found_at
+    )
+    AND NOT EXISTS (
+        SELECT FROM refund_sync.recheck c
+        JOIN refund_sync.refund r ON r.account_id = c.account_id AND r.id = c.object_id
+        WHERE c.account_id = $1 AND c.kind = 'refund' AND c.why = ANY($3::text[])
+            AND r.observed_at <= g.found_at AND c.due_at <= $2
+    )
+RETURNING span
+
+-- count_reads
+-- Adds to what was read of Stripe's API.
+INSERT INTO refund_sync.read_count AS c (account_id, day, class, endpoint, reads)
+SELECT $1, $2, n.class, n.endpoint, n.reads
+FROM unnest($3::text[], $4::text[], $5::bigint[]) AS n(class, endpoint, reads)
+ORDER BY n.class, n.endpoint
+ON CONFLICT (account_id, day, class, endpoint) DO UPDATE SET reads = c.reads + excluded.reads
+
+-- reads_by_class
+-- What was read since that day, by class.
+SELECT class, sum(reads)::bigint AS reads FROM refund_sync.read_count
+WHERE account_id = $1 AND day > $2 GROUP BY class ORDER BY class
+
+-- refunds_since
+-- How many refunds were created since.
+SELECT count(*) FROM refund_sync.refund WHERE account_id = $1 AND created_at >= $2
+
+-- rechecks_waiting
+-- What waits to be read again: how many, how many of them because of a hint, how many that nobody knows.
+SELECT count(*) FILTER (WHERE due_at <= $2) AS due,
+    count(*) FILTER (WHERE hinted_at IS NOT NULL) AS hinted,
+    count(*) FILTER (WHERE why = 'not found') AS not_found,
+    count(*) FILTER (WHERE due_at <= $3 AND why <> 'not found') AS overdue
+FROM refund_sync.recheck WHERE account_id = $1

@@ -1,0 +1,214 @@
+"""What is to be read again: queued and settled with the rows of a batch, handed out when due."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from service.adapters.postgres.claims import range_of
+from service.adapters.postgres.queries import query
+from service.adapters.postgres.rows import columns_of
+from service.domain.recheck import STATES, Day, Due, backoff_s, next_due_s, state_of
+from service.domain.refund import without_echoes
+from service.domain.span import Span
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from service.adapters.postgres.connect import Connection
+    from service.adapters.postgres.store import Database
+    from service.domain.refund import Hint, Observation
+    from service.ports import Check
+
+UNHYDRATED, OVERLAP = "unhydrated", "overlapping reads differ"
+NOT_LISTED, HIDDEN, NOT_FOUND, GONE = "not listed", "hidden", "not found", "gone"
+HIDDEN_AGAIN = timedelta(days=7)
+GONE_AGAIN = timedelta(days=30)
+GONE_TRIES = 3
+
+
+async def awaited(
+    connection: Connection, account_id: str, ids: Sequence[str], now: datetime
+) -> frozenset[str]:
+    """Those of *ids* that a read made now helps: due, hinted at, or waiting for more than time."""
+    found = await connection.fetch(query("awaited"), account_id, ids, now, list(STATES))
+    return frozenset(row[0] for row in found)
+
+
+async def settle(
+    connection: Connection, account_id: str, seen: Sequence[Observation], waited: frozenset[str]
+) -> None:
+    """What was read whole is not awaited any more."""
+    values = [(o.refund.id, o.observed_at) for o in seen if o.hydrated and o.refund.id in waited]
+    if values:
+        await connection.execute(query("settle_rechecks"), account_id, *columns_of(values))
+
+
+async def queue(
+    connection: Connection,
+    account_id: str,
+    seen: Sequence[Observation],
+    doubts: Mapping[str, str],
+    now: datetime,
+) -> None:
+    """When each of these is due again, by its state, or at once where something about it is in doubt."""
+    due = {object_id: (why, now) for object_id, why in doubts.items()}
+    for observation in seen:
+        if observation.refund.id not in due and (again := _again(observation, now)):
+            due[observation.refund.id] = again
+    if due:
+        values = [(object_id, why, at) for object_id, (why, at) in due.items()]
+        await connection.execute(query("queue_rechecks"), account_id, *columns_of(values))
+
+
+def _again(seen: Observation, now: datetime) -> tuple[str, datetime] | None:
+    if not seen.hydrated:
+        return UNHYDRATED, now
+    state = state_of(seen.refund, seen.link, seen.destination)
+    due_s = next_due_s(state, seen.refund.created, now.timestamp())
+    return None if state is None or due_s is None else (state, _time_of(due_s))
+
+
+def _time_of(second: float) -> datetime:
+    return datetime.fromtimestamp(second, UTC)
+
+
+async def hint(
+    connection: Connection, account_id: str, hints: Sequence[Hint], now: datetime
+) -> int:
+    """Keeps word that something may have changed. Returns how many told something new."""
+    if not hints:
+        return 0
+    values = [(h.kind, h.object_id, h.at) for h in without_echoes(hints)]
+    done = await connection.execute(query("queue_hints"), account_id, now, *columns_of(values))
+    return int(done.rpartition(" ")[2])
+
+
+async def check(
+    connection: Connection, account_id: str, checks: Sequence[Check], now: datetime
+) -> None:
+    if checks:
+        values = [(c.stream, range_of(c.span), c.observed_at) for c in checks]
+        await connection.execute(query("check_spans"), account_id, now, *columns_of(values))
+
+
+class PostgresDue:
+    """Implements ``ports.DueStore`` for one account: those that were hinted at, or the others."""
+
+    def __init__(self, database: Database, account_id: str, *, hinted: bool) -> None:
+        self._database = database
+        self._account_id = account_id
+        self._due = "due_hinted" if hinted else "due_otherwise"
+
+    async def due(self, now: datetime, limit: int) -> list[Due]:
+        async def read(connection: Connection) -> list[Due]:
+            found = await connection.fetch(query(self._due), self._account_id, now, limit)
+            return [Due(r[0], r[1], r[2], r[3], r[4]) for r in found]
+
+        return await self._database.patiently(read)
+
+    async def refunds_by_hour(self, days: Sequence[int]) -> dict[int, int]:
+        async def read(connection: Connection) -> dict[int, int]:
+            found = await connection.fetch(query("refunds_by_hour"), self._account_id, list(days))
+            return {row[0]: row[1] for row in found}
+
+        return await self._database.patiently(read) if days else {}
+
+    async def read(self, due: Sequence[Due], observed_at: datetime, now: datetime) -> None:
+        refunds = [one for one in due if one.kind == "refund"]
+        charges = sorted(one.id for one in due if one.kind == "charge")
+        waits = [(o.id, o.why, now + timedelta(seconds=backoff_s(o.attempts + 1))) for o in refunds]
+        unlisted = [one.id for one in refunds if one.why in {NOT_LISTED, HIDDEN}]
+
+        async def write(connection: Connection) -> None:
+            if waits:
+                await connection.execute(
+                    query("put_off"), self._account_id, *columns_of(waits), now, observed_at
+                )
+            if charges:
+                await connection.execute(
+                    query("settle_charges"), self._account_id, charges, observed_at
+                )
+            if unlisted:
+                await self._watch_hidden(connection, unlisted, now)
+
+        await self._database.patiently(write)
+
+    async def _watch_hidden(self, connection: Connection, ids: list[str], now: datetime) -> None:
+        """No list returns these, so that they are due by themselves."""
+        hidden = await connection.fetch(query("still_hidden"), self._account_id, ids)
+        if hidden:
+            values = [(row[0], HIDDEN, now + HIDDEN_AGAIN) for row in hidden]
+            await connection.execute(query("queue_rechecks"), self._account_id, *columns_of(values))
+
+    async def not_found(self, due: Due, observed_at: datetime, now: datetime) -> bool:
+        key = (self._account_id, due.kind, due.id)
+
+        async def write(connection: Connection) -> bool:
+            gone = due.created is not None and due.kind == "refund"
+            if gone:
+                await connection.fetchval(
+                    query("refund_is_gone"), self._account_id, due.id, observed_at
+                )
+            if gone and due.attempts >= GONE_TRIES:
+                await connection.execute(query("drop_recheck"), *key, observed_at)
+                return gone
+            again = GONE_AGAIN if gone else timedelta(seconds=backoff_s(due.attempts + 1))
+            why = GONE if gone else NOT_FOUND
+            await connection.execute(query("not_found"), *key, now + again, why, observed_at)
+            return gone
+
+        return await self._database.patiently(write)
+
+    async def days(self, start: int, end: int, *, most: int | None = None) -> list[Day]:
+        async def read(connection: Connection) -> list[Day]:
+            if most is None:
+                found = await connection.fetch(query("days"), self._account_id, start, end)
+            else:
+                found = await connection.fetch(
+                    query("days_in_turn"), self._account_id, start, end, most
+                )
+            return [Day(r[0], r[1], r[2], owed=r[3]) for r in found]
+
+        return await self._database.patiently(read)
+
+
+class EventGaps:
+    """Implements ``ports.GapStore``: times whose events expired at Stripe before they were read."""
+
+    def __init__(self, database: Database, account_id: str) -> None:
+        self._database = database
+        self._account_id = account_id
+
+    async def known(self) -> list[Span]:
+        async def read(connection: Connection) -> list[Span]:
+            found = await connection.fetch(query("event_gaps"), self._account_id)
+            return [Span(row[0].lower, row[0].upper) for row in found]
+
+        return await self._database.patiently(read)
+
+    async def add(self, span: Span, read_from: int, now: datetime) -> None:
+        async def write(connection: Connection) -> None:
+            await connection.execute(
+                query("add_event_gap"), self._account_id, range_of(span),
+                self._database.clock.now(), _time_of(read_from),
+            )  # fmt: skip
+            await connection.execute(query("hurry_rechecks"), self._account_id, now, list(STATES))
+
+        await self._database.patiently(write)
+
+    async def owed_from(self) -> int | None:
+        async def read(connection: Connection) -> int | None:
+            found: int | None = await connection.fetchval(query("oldest_owed"), self._account_id)
+            return found
+
+        return await self._database.patiently(read)
+
+    async def close(self, now: datetime) -> list[Span]:
+        async def write(connection: Connection) -> list[Span]:
+            found = await connection.fetch(
+                query("close_event_gaps"), self._account_id, now, list(STATES)
+            )
+            return [Span(row[0].lower, row[0].upper) for row in found]
+
+        return await self._database.patiently(write)

@@ -1,0 +1,78 @@
+"""Events as the jobs read them: a page of the list, each with the hint that it gives."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from math import floor
+from typing import TYPE_CHECKING
+
+import msgspec
+import structlog
+
+from service.adapters.stripe.client import LARGEST_PAGE
+from service.adapters.stripe.hints import TYPES, decode_key, event_in, hint_of
+from service.domain.errors import ProtocolError
+from service.domain.walk import Key, Page
+from service.ports import Reading
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from service.adapters.stripe.answers import Answer
+    from service.adapters.stripe.client import StripeClient
+    from service.adapters.stripe.shapes import Listing
+    from service.domain.refund import Hint
+    from service.domain.walk import Ask
+
+KEPT_S = 30 * 86_400
+"""Stripe lists events of so long back, and no older."""
+MARGIN_S = 3_600
+SLACK_S = 2.0
+"""A read that begins so long after an event sees the change: seconds are whole, and copies lag."""
+
+log = structlog.get_logger()
+
+
+class StripeEvents:
+    """Implements ``ports.ListSource`` for the events that tell of refunds."""
+
+    def __init__(self, client: StripeClient, *, settle_lag_s: int) -> None:
+        self._client = client
+        self._lag_s = settle_lag_s
+
+    async def read(self, ask: Ask) -> Reading:
+        bounds = {"gte": ask.lower, "lt": ask.upper}
+        created = {name: second for name, second in bounds.items() if second is not None}
+        answer = await self._client.events(
+            types=TYPES, created=created or None, starting_after=ask.after, limit=LARGEST_PAGE
+        )
+        page = Page(
+            [_key_of(raw) for raw in answer.value.data],
+            answer.value.has_more,
+            answer.settle_bound(self._lag_s),
+            floor(answer.date - KEPT_S + MARGIN_S),
+        )
+        return Reading(
+            page, answer.observed_at, requests=answer.attempts, hints=list(_hints_of(answer, page))
+        )
+
+
+def _key_of(raw: msgspec.Raw) -> Key:
+    try:
+        key = decode_key(raw)
+    except msgspec.MsgspecError as error:
+        raise ProtocolError(f"an event has no id or no created second: {error}") from None
+    return Key(key.created, key.id)
+
+
+def _hints_of(answer: Answer[Listing], page: Page) -> Iterator[Hint]:
+    """Stripe's seconds are taken to the database's clock by what the answer tells of both."""
+    ahead_s = answer.observed_at.timestamp() - answer.date
+    for raw, key in zip(answer.value.data, page.keys, strict=True):
+        event = event_in(raw)
+        if event is None:
+            log.warning("event.unreadable", event_id=key.id)
+            continue
+        at = datetime.fromtimestamp(key.created + ahead_s, UTC) + timedelta(seconds=SLACK_S)
+        if hint := hint_of(event, min(at, answer.observed_at)):
+            yield hint

@@ -1,0 +1,130 @@
+"""``verify``: what is stored, against what Stripe lists now."""
+
+import time
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from service.cli.app import Context, app, run_async
+from service.cli.cover import From, Month, To, shown
+from service.cli.spans import span_of
+from service.domain.errors import DifferenceError
+from service.domain.span import Span, instant
+
+Repair = Annotated[
+    bool,
+    Parameter(
+        name="--repair", negative="", help="Write what was read, and claim anew what was revoked."
+    ),
+]
+
+SHOWN = 10
+KINDS = ("missing", "drift", "stale", "hidden", "gone")
+MEANS = {
+    "missing": "at Stripe, not stored here",
+    "drift": "stored otherwise, and nothing told of a change",
+    "stale": "changed at Stripe since they were read; a net has them",
+    "hidden": "stored, not listed, still known to Stripe",
+    "gone": "stored, and not known to Stripe any more",
+}
+
+
+@app.command
+def verify(
+    *,
+    start: From = None,
+    end: To = None,
+    month: Month = None,
+    repair: Repair = False,
+    context: Context,
+) -> None:
+    """Read a span again, whatever is covered, and compare every column.
+
+    Ends with 7 when anything is missing, drifted or gone, repaired or not. A refund missing in a
+    covered second takes back what was claimed of it; nothing else is changed without --repair.
+    """
+    first, last = span_of(start, end, month, since=context.settings.since_s, now=int(time.time()))
+    run_async(_verify(context, first, last, repair=repair))
+
+
+async def _verify(context: Context, first: int, last: int, *, repair: bool) -> None:
+    from service import wiring
+    from service.jobs import plan
+    from service.jobs.verify import told
+    from service.ports import Progress
+
+    async with (
+        wiring.open_database(context.settings, context.tell) as database,
+        wiring.open_account(context.settings, database) as account,
+    ):
+        wanted = plan.wanted_of(first, last, await account.settle_bound())
+        if wanted.span is None:
+            context.tell("nothing to verify: the span is newer than what has settled")
+            context.emit({"span": None})
+            return
+        progress = Progress()
+        async with shown(context, progress, wanted.span):
+            verdict, short_s, asked_events = await wiring.verify(
+                account, wanted.span, progress, repair=repair
+            )
+    found = {
+        "account_id": account.id,
+        "span": _pair(wanted.span),
+        "requests": progress.requests,
+        "repaired": repair,
+        **told(verdict),
+        "seconds_left": short_s,
+        "cannot_prove": _unproven(wanted.beyond, asked_events=asked_events),
+    }
+    context.emit(found, lambda: _text(found))
+    if short_s:
+        raise DifferenceError(
+            f"{short_s} seconds of the span are not proven", hint="Close them: refund-sync sync"
+        )
+    if not verdict.holds:
+        raise DifferenceError(
+            wiring.told_short(verdict),
+            hint="They were repaired."
+            if repair
+            else "Put it right: the same command with --repair.",
+        )
+
+
+def _unproven(beyond: Span | None, *, asked_events: bool) -> list[str]:
+    told = ["refunds on test clocks: Stripe does not list them"]
+    if beyond:
+        told.append(f"what has not settled: {beyond}")
+    if asked_events:
+        told.append("that a change was told of only minutes ago: its event may still be on its way")
+    else:
+        told.append("stale and drift apart: the key may not read events")
+    return told
+
+
+def _pair(span: Span) -> list[str]:
+    return [instant(span.start).isoformat(), instant(span.end).isoformat()]
+
+
+def _text(found: dict[str, Any]) -> str:
+    lines = [
+        f"verified [{found['span'][0]}, {found['span'][1]}): {found['equal']:,} equal, {found['requests']:,} requests"
+    ]
+    for kind in KINDS:
+        ids = found[kind]
+        if ids:
+            lines.append(f"  {kind:<8} {len(ids):>7,}  {MEANS[kind]}")
+            lines += [f"    {_difference(found, i)}" for i in ids[:SHOWN]]
+            if len(ids) > SHOWN:
+                lines.append(f"    and {len(ids) - SHOWN:,} more (--json shows all)")
+    lines += [f"  revoked  {span}" for span in found["revoked"][:SHOWN]]
+    lines.append("cannot be proven:")
+    lines += [f"  {what}" for what in found["cannot_prove"]]
+    return "\n".join(lines)
+
+
+def _difference(found: dict[str, Any], refund_id: str) -> str:
+    changes = found["differences"].get(refund_id, {})
+    told = "; ".join(
+        f"{name} {here} here, {there} there" for name, (here, there) in changes.items()
+    )
+    return f"{refund_id}  {told}".rstrip()

@@ -1,0 +1,205 @@
+"""The life of ``run``: health from the start, the lease, ticks and hints while it is held, the drain."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import structlog
+
+from service import wiring
+from service.adapters.metrics import Metrics
+from service.adapters.scheduler import Ticker
+from service.adapters.sd_notify import Notifier
+from service.adapters.web import Checks, Health, serving
+from service.daemon.rounds import FILL, HINTS, NEWEST, RECHECKS, Rounds
+from service.domain.errors import FatalError, RefundSyncError, RetryableError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from contextlib import AbstractAsyncContextManager
+
+    from service.wiring import Account
+
+log = structlog.get_logger(__name__)
+
+OVERDUE_TICKS = 3
+"""So many intervals without a pass over the newest part, and we are not ready."""
+HINTS_EVERY_S = 60.0
+"""Budgets refill: hints that one held back are looked at again."""
+
+
+class Daemon:
+    """Runs until *stop* is set or something fatal happens, which it raises.
+
+    While another daemon works for the account it stands by: it answers, and takes in webhooks. With
+    *wait* False it raises LeaseHeldError instead.
+    """
+
+    def __init__(self, account: Account, stop: asyncio.Event, *, wait: bool = True) -> None:
+        self._account = account
+        self._settings = account.settings
+        self._stop = stop
+        self._wait = wait
+        self._fatal: RefundSyncError | None = None
+        self._fill: asyncio.Task[None] | None = None
+        self._rounds: Rounds | None = None
+        self._began = time.monotonic()
+        self._interval_s = float(account.settings.sync_interval_s)
+        self._ticks = 0
+        self._news = asyncio.Event()
+        self.metrics = Metrics(stripe=account.client.counters)
+        self.address = ""
+
+    async def run(self) -> None:
+        notifier = Notifier(os.environ)
+        health = Health(self._live, self._ready)
+        async with wiring.receiving(self._account, self._news.set) as (receiver, intake):
+            if receiver:
+                self.metrics.webhooks = receiver.outcomes
+            self._intake = intake
+            registry = self.metrics.registry()
+            async with serving(self._settings.http, health, registry, receiver) as self.address:
+                log.info("daemon.started", http=self.address, account_id=self._account.id)
+                notifier.tell("READY=1")
+                try:
+                    await self._until_stopped(notifier)
+                finally:
+                    notifier.tell("STOPPING=1")
+        log.info("daemon.stopped")
+        if self._fatal:
+            raise self._fatal
+
+    async def _until_stopped(self, notifier: Notifier) -> None:
+        """Stands by for the lease, then works under it. SIGTERM ends either."""
+        held = wiring.leased(self._account, holder(), wait=self._wait)
+        working = asyncio.create_task(self._under_lease(held, notifier))
+        stopped = asyncio.create_task(self._stop.wait())
+        await asyncio.wait([working, stopped], return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if self._rounds is None:
+            working.cancel()
+        with suppress(asyncio.CancelledError):
+            await working
+
+    async def _under_lease(
+        self,
+        held: AbstractAsyncContextManager[tuple[Account, asyncio.Task[None]]],
+        notifier: Notifier,
+    ) -> None:
+        async with held as (account, keeper):
+            self._rounds = Rounds(account, self.metrics, self._intake, self._news)
+            ticker = Ticker(self._tick, self._settings.sync_interval_s)
+            ticker.start()
+            others = [
+                asyncio.create_task(self._watch(notifier, ticker)),
+                asyncio.create_task(self._follow_hints(self._rounds)),
+                asyncio.create_task(self._keep(keeper)),
+            ]
+            try:
+                await self._stop.wait()
+            finally:
+                for task in others:
+                    task.cancel()
+                await asyncio.gather(*others, return_exceptions=True)
+                await self._drain(ticker)
+
+    async def _keep(self, keeper: asyncio.Task[None]) -> None:
+        """A lease that is lost ends the daemon: whoever starts it again stands by."""
+        try:
+            await asyncio.shield(keeper)
+        except RefundSyncError as error:
+            self._end(error)
+
+    async def _drain(self, ticker: Ticker) -> None:
+        """The fill is cancelled, and commits what it has read; a pass under way may end by itself."""
+        if self._fill:
+            self._fill.cancel()
+        await ticker.stop(self._settings.drain_s)
+        if self._fill:
+            await asyncio.gather(self._fill, return_exceptions=True)
+
+    async def _tick(self) -> None:
+        rounds = self._rounds
+        if rounds is None:
+            return
+        await self._guarded(NEWEST, rounds.poll)
+        await self._guarded(RECHECKS, rounds.recheck)
+        self._ticks += 1
+        await self._guarded("measure", rounds.measure)
+        with suppress(RefundSyncError):
+            self._interval_s = await rounds.poll_interval_s()
+        if not self._stop.is_set() and (self._fill is None or self._fill.done()):
+            self._fill = asyncio.create_task(self._guarded(FILL, rounds.fill))
+
+    async def _follow_hints(self, rounds: Rounds) -> None:
+        """Reads what was hinted at as soon as it was: after a poll, a webhook, or a while."""
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), HINTS_EVERY_S)
+            self._news.clear()
+            await self._guarded(HINTS, rounds.read_hints)
+
+    async def _guarded(self, job: str, work: Callable[[], Awaitable[object]]) -> None:
+        """What may work later is logged and left to the next tick; what will not ends the daemon."""
+        try:
+            await work()
+        except RetryableError as error:
+            self.metrics.runs[job, "failed"] += 1
+            log.warning("job.failed", job=job, error=str(error))
+        except FatalError as error:
+            self.metrics.runs[job, "failed"] += 1
+            self._end(error)
+        except Exception as error:
+            log.exception("job.ended_by_a_bug", job=job)
+            self._end(error)
+
+    def _end(self, error: Exception) -> None:
+        known = (
+            error if isinstance(error, RefundSyncError) else RefundSyncError(f"a bug: {error!r}")
+        )
+        self._fatal = self._fatal or known
+        self._stop.set()
+
+    async def _live(self) -> Checks:
+        """Alive is who answers; that the newest part falls behind is a matter of readiness."""
+        return {"loop": None}
+
+    async def _ready(self) -> Checks:
+        """The first fill of history may take hours and does not matter here."""
+        checks = await wiring.database_checks(self._account.database)
+        if self._rounds is None:
+            return {**checks, "lease": "another daemon holds it: standing by"}
+        passed = self._rounds.passed_at
+        since_s = time.monotonic() - (passed or self._began)
+        late = (
+            f"no pass for {since_s:.0f} s" if since_s > OVERDUE_TICKS * self._interval_s else None
+        )
+        never = "no pass over the newest part yet" if passed is None else None
+        return {**checks, "newest part": never or late}
+
+    def _moved(self) -> tuple[int, int, int]:
+        """Grows with every read, every row and every tick: what stands still for long is stuck."""
+        return self._account.client.counters.requests_total, self.metrics.rows.total(), self._ticks
+
+    async def _watch(self, notifier: Notifier, ticker: Ticker) -> None:
+        """Feeds systemd's watchdog while something moves, or while there is nothing to do."""
+        if notifier.watchdog_s is None:
+            return
+        seen = None
+        while True:
+            moved = self._moved()
+            working = ticker.is_running or (self._fill is not None and not self._fill.done())
+            if moved != seen or not working:
+                notifier.tell("WATCHDOG=1")
+            seen = moved
+            await asyncio.sleep(notifier.watchdog_s / 3)
+
+
+def holder() -> str:
+    """Who we are, for people who look at the lease."""
+    return f"{socket.gethostname()} pid {os.getpid()}"

@@ -1,0 +1,177 @@
+"""What the daemon does on each tick, and when: polls, hints, rechecks, revisits, the fill of history."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from service import wiring
+from service.adapters.metrics import Measured
+from service.domain import pace
+from service.domain.span import total_seconds
+from service.jobs import plan
+from service.jobs.cover import EVENTS, REFUNDS, settled
+from service.ports import Progress, reads_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from service.adapters.metrics import Metrics
+    from service.domain.span import Span
+    from service.jobs.intake import Intake
+    from service.wiring import Account, Gate, Planned
+
+NEWEST, FILL, HINTS, RECHECKS = "newest part", "fill of history", "hints", "rechecks"
+
+RECHECK_EVERY_S = 600.0
+"""How often the days are looked through for what is due: intervals are days."""
+WEBHOOKS_ARRIVE_S = 86_400.0
+BUDGET_FRESH_S = 600.0
+
+
+class Rounds:
+    """The work of one account. Each method may fail with what its run fails with; none loops."""
+
+    def __init__(
+        self, account: Account, metrics: Metrics, intake: Intake | None, news: asyncio.Event
+    ) -> None:
+        self._account = account
+        self._metrics = metrics
+        self._intake = intake
+        self._urgent = 0
+        self._calm = asyncio.Event()
+        self._calm.set()
+        self._agreement = pace.Agreement()
+        self._budget: tuple[float, pace.Budget] | None = None
+        self._polled_s = float("-inf")
+        self._rechecked_s = float("-inf")
+        self._news = news
+        self.passed_at: float | None = None
+
+    @contextmanager
+    def urgent(self) -> Iterator[None]:
+        """The fill of history makes no further read while the body lasts."""
+        self._urgent += 1
+        self._calm.clear()
+        try:
+            yield
+        finally:
+            self._urgent -= 1
+            if not self._urgent:
+                self._calm.set()
+
+    def _now_s(self) -> float:
+        return self._account.clock.now().timestamp()
+
+    async def budget(self) -> pace.Budget:
+        """What recurring work may read; looked up anew every ten minutes."""
+        if self._budget is None or self._now_s() - self._budget[0] > BUDGET_FRESH_S:
+            self._budget = (self._now_s(), await wiring.budget(self._account))
+        return self._budget[1]
+
+    async def poll_interval_s(self) -> float:
+        """Stretched by the allowance, and where webhooks tell all that polls find."""
+        return self._agreement.stretched((await self.budget()).poll_interval_s)
+
+    async def _available(self, kind: str) -> int:
+        spent = await self._account.reads.spent(pace.WINDOW_DAYS)
+        return (await self.budget()).available(kind, spent)
+
+    async def poll(self) -> bool:
+        """What is new of events and refunds, if a poll is due. Returns whether one was."""
+        if self._now_s() - self._polled_s < await self.poll_interval_s() - 1:
+            return False
+        progress = Progress()
+        with self.urgent(), reads_for(pace.POLLS):
+            await wiring.may_read_events(self._account, progress)
+            wanted = await self._account.wanted()
+            await self._cover(NEWEST, wanted, lambda s: plan.newest_part(s, wanted), progress)
+            again = Progress()
+            await wiring.look_again(self._account, wanted, again)
+            self._metrics.count_rows(again.written)
+        self._polled_s = self._now_s()
+        self.passed_at = time.monotonic()
+        self._agree(found_untold=bool(progress.written.inserted or progress.written.hinted))
+        self._news.set()
+        return True
+
+    def _agree(self, *, found_untold: bool) -> None:
+        last = self._intake.last_at if self._intake else None
+        arrive = last is not None and self._now_s() - last.timestamp() < WEBHOOKS_ARRIVE_S
+        self._agreement.polled(found_untold=found_untold, webhooks_arrive=arrive)
+
+    async def read_hints(self) -> int:
+        """What we had word of, as far as its budget goes."""
+        progress = Progress()
+        with self.urgent():
+            done = await wiring.read_hints(
+                self._account, progress, await self._available(pace.HINTS)
+            )
+        self._tell(HINTS, progress)
+        return done
+
+    async def recheck(self) -> None:
+        """What is due by state and age, then old days in turn; each as far as its budget goes."""
+        if self._now_s() - self._rechecked_s < RECHECK_EVERY_S:
+            return
+        self._rechecked_s = self._now_s()
+        progress = Progress()
+        with self.urgent():
+            for work, kind in (
+                (wiring.list_due_days, pace.RECHECKS),
+                (wiring.read_due, pace.RECHECKS),
+                (wiring.revisit, pace.REVISITS),
+            ):
+                part = Progress()
+                await work(self._account, part, await self._available(kind))
+                progress.written.add(part.written)
+        self._tell(RECHECKS, progress)
+
+    async def fill(self) -> None:
+        """History that is not covered yet, giving way to everything else before each read."""
+        wanted = await self._account.wanted()
+        if (await plan.fill_of_history(self._account.store(), wanted)).spans:
+            with reads_for(pace.BACKFILL):
+                await self._cover(
+                    FILL, wanted, lambda store: plan.fill_of_history(store, wanted), Progress(),
+                    gate=self._calm.wait,
+                )  # fmt: skip
+
+    async def _cover(
+        self,
+        job: str,
+        wanted: Span,
+        planned: Planned,
+        progress: Progress,
+        *,
+        gate: Gate | None = None,
+    ) -> None:
+        short_s = 0
+        try:
+            short_s = await wiring.cover(self._account, job, wanted, planned, progress, gate=gate)
+        finally:
+            self._metrics.count_rows(progress.written)
+        self._metrics.runs[job, "incomplete" if short_s else "ok"] += 1
+        if not short_s:
+            self._metrics.last_success[job] = time.time()
+
+    def _tell(self, job: str, progress: Progress) -> None:
+        self._metrics.count_rows(progress.written)
+        self._metrics.last_success[job] = time.time()
+
+    async def measure(self) -> None:
+        """Coverage as the metrics show it."""
+        account, store = self._account, self._account.store()
+        wanted = await account.wanted()
+        waiting = await wiring.waiting(account.database, account.id)
+        measured = []
+        for stream in (REFUNDS, settled(REFUNDS), EVENTS):
+            covered = await store.covered(stream)
+            missing = await plan.gaps_in(store, wanted, stream=stream)
+            until = float(covered[-1].end) if covered else 0.0
+            gap_s = 0.0 if stream == EVENTS else float(total_seconds(missing))
+            measured.append(Measured(account.id, stream, until, gap_s, waiting["quarantined"]))
+        self._metrics.measured = measured
+        self._metrics.waiting = {kind: waiting[kind] for kind in ("due", "hinted")}

@@ -1,0 +1,204 @@
+"""When a known refund is due to be read again, and in how few reads that can be done. Pure.
+
+=================  ==========================================  ====================================
+state              again                                       why
+=================  ==========================================  ====================================
+open               daily to day 90, weekly after               pending, requires_action, no status or
+                                                               one unknown to us: nothing bounds it
+reference pending  daily to day 21, weekly to day 90           the number by which a bank finds it,
+                                                               or the card's way, comes days later
+return leg         daily to day 14, weekly to day 90           failed or canceled: the ledger line
+                                                               that gives the money back is not known
+succeeded          daily to day 14, weekly to 45, monthly to   a failure can come 30 days after the
+                   90                                          refund was posted, and more is not
+                                                               promised
+failed, canceled   never                                       its return leg is known
+older              in turn                                     revisits: nothing is believed for ever
+=================  ==========================================  ====================================
+
+Succeeded refunds are many and near each other: they are due by whole days (UTC) of their creation. The
+others are few and due by themselves. Ages and due times are by the clock that is handed in.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from service.domain.span import Span, merged
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from service.domain.refund import ChargeLink, Destination, Refund
+
+HOUR_S = 3_600
+DAY_S = 24 * HOUR_S
+YOUNG_S = 90 * DAY_S
+PAGE = 100
+
+OPEN, REFERENCE, RETURN_LEG = "open", "reference pending", "return leg unknown"
+SUCCEEDED = "succeeded"
+STATES = (OPEN, REFERENCE, RETURN_LEG)
+"""Reasons for which a refund is due by itself."""
+ALWAYS_ALONE = frozenset({"not listed", "hidden", "gone"})
+"""Reasons that a listing cannot settle."""
+
+_STEPS: dict[str, tuple[tuple[float, int], ...]] = {
+    OPEN: ((90, 1), (float("inf"), 7)),
+    REFERENCE: ((21, 1), (90, 7)),
+    RETURN_LEG: ((14, 1), (90, 7)),
+    SUCCEEDED: ((14, 1), (45, 7), (90, 30)),
+}
+"""State to steps: up to an age of so many days, again after so many days."""
+
+
+def interval_s(state: str, age_s: float) -> int | None:
+    """Seconds between two reads of a refund of that state and age; None for never again."""
+    days = next((days for until, days in _STEPS[state] if age_s < until * DAY_S), None)
+    return None if days is None else days * DAY_S
+
+
+def state_of(refund: Refund, link: ChargeLink, destination: Destination | None) -> str | None:
+    """Why this refund is due by itself; None where it succeeded, or is over and explained."""
+    if refund.status in {"failed", "canceled"}:
+        booked = link.balance_transaction_id is not None
+        return RETURN_LEG if booked and link.failure_balance_transaction_id is None else None
+    if refund.status != "succeeded":
+        return OPEN
+    if destination and "pending" in {destination.reference_status, destination.card_type}:
+        return REFERENCE
+    return None
+
+
+def next_due_s(state: str | None, created: int, now_s: float) -> float | None:
+    """The epoch second at which a refund that is read now is due again; None for never."""
+    after = interval_s(state, now_s - created) if state else None
+    return None if after is None else now_s + after
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """A day of created time: how many refunds are stored of it, and when all were last listed.
+
+    *owed* says that events expired unread that may have told of changes since then.
+    """
+
+    start: int
+    refunds: int
+    checked_s: float | None
+    owed: bool = False
+
+    @property
+    def span(self) -> Span:
+        return Span(self.start, self.start + DAY_S)
+
+
+def due_days(days: Iterable[Day], now_s: float, *, overdue: int = 1) -> list[Day]:
+    """Days whose succeeded refunds are due: their listing lies *overdue* intervals back.
+
+    A day is as old as its youngest refund can be, and counts as listed when it ended.
+    """
+    return [day for day in days if day.refunds and _is_due(day, now_s, overdue)]
+
+
+def _is_due(day: Day, now_s: float, overdue: int) -> bool:
+    ended = day.start + DAY_S
+    after = interval_s(SUCCEEDED, now_s - ended)
+    last = max(day.checked_s or ended, ended)
+    return day.owed or (after is not None and now_s - last >= after * overdue)
+
+
+def days_in_turn(days: Sequence[Day], pages: int) -> list[Span]:
+    """As many of these days, in their order, as can be listed in so many pages; joined where they meet."""
+    taken: list[Span] = []
+    refunds = 0
+    for day in days:
+        refunds += day.refunds
+        spans = merged([*taken, day.span])
+        if max(pages_of(refunds), len(spans)) > pages:
+            break
+        taken = spans
+    return taken
+
+
+def pages_of(refunds: int) -> int:
+    """Reads that listing so many refunds takes, at least one."""
+    return -(-refunds // PAGE) or 1
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """One object to read again: *created* is None where no refund of that id is stored."""
+
+    kind: str
+    id: str
+    why: str
+    created: int | None = None
+    attempts: int = 0
+
+
+@dataclass(slots=True)
+class Reads:
+    """What to read: spans to list, and objects to read by id."""
+
+    spans: list[Span] = field(default_factory=list)
+    alone: list[Due] = field(default_factory=list)
+    covered: list[Due] = field(default_factory=list)
+    """Objects that the spans hold."""
+    cost: int = 0
+
+
+def reads_for(due: Sequence[Due], refunds_by_hour: Mapping[int, int], most: int) -> Reads:
+    """The fewest reads: a day or an hour is listed where that costs less than its objects by id.
+
+    *refunds_by_hour* counts all stored refunds by the start of their hour, for the hours' whole days.
+    No more than about *most* reads are planned; what is left out stays due.
+    """
+    reads = Reads()
+    placed: dict[int, dict[int, list[Due]]] = {}
+    for one in due:
+        if one.created is None or one.kind != "refund" or one.why in ALWAYS_ALONE:
+            reads.alone.append(one)
+        else:
+            hours = placed.setdefault(one.created // DAY_S * DAY_S, {})
+            hours.setdefault(one.created // HOUR_S * HOUR_S, []).append(one)
+    totals: Counter[int] = Counter()
+    for hour, refunds in refunds_by_hour.items():
+        totals[hour // DAY_S * DAY_S] += refunds
+    reads.cost = len(reads.alone)
+    for day, hours in placed.items():
+        if reads.cost >= most:
+            break
+        _choose(reads, day, hours, totals[day], refunds_by_hour)
+    reads.spans = merged(reads.spans)
+    reads.alone = reads.alone[:most]
+    return reads
+
+
+def _choose(
+    reads: Reads, day: int, due: dict[int, list[Due]], refunds: int, by_hour: Mapping[int, int]
+) -> None:
+    hourly = {hour: min(pages_of(by_hour.get(hour, 0)), len(some)) for hour, some in due.items()}
+    whole = pages_of(refunds)
+    if whole < sum(map(len, due.values())) and whole <= sum(hourly.values()):
+        reads.spans.append(Span(day, day + DAY_S))
+        reads.covered += [one for some in due.values() for one in some]
+        reads.cost += whole
+        return
+    for hour, some in due.items():
+        reads.cost += hourly[hour]
+        if hourly[hour] < len(some):
+            reads.spans.append(Span(hour, hour + HOUR_S))
+            reads.covered += some
+        else:
+            reads.alone += some
+
+
+BACKOFF_S = (3_600, 6 * 3_600, DAY_S, 3 * DAY_S, 7 * DAY_S)
+
+
+def backoff_s(attempts: int) -> int:
+    """How long to leave alone what could not be read for the *attempts*-th time, from 1."""
+    return BACKOFF_S[min(max(attempts, 1), len(BACKOFF_S)) - 1]

@@ -1,0 +1,48 @@
+"""Which events are wanted, and what becomes of those that expired before they were read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from service.domain.recheck import YOUNG_S
+from service.domain.span import Span, gaps, span_or_none
+from service.jobs.cover import EVENTS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from service.ports import GapStore, RefundStore
+
+KEPT_S = 30 * 86_400
+"""Stripe keeps events for so long."""
+MARGIN_S = 3_600
+BEFORE_FIRST_S = 3_600
+"""Nothing was read before the account was first met: earlier events tell nothing. Clocks may differ."""
+
+
+def floor_of(now_s: int) -> int:
+    """The second below which events may be gone."""
+    return now_s - KEPT_S + MARGIN_S
+
+
+def wanted_events(met_s: int, now_s: int, settle_bound: int) -> Span | None:
+    """What can be covered of the events since the account was first met."""
+    return span_or_none(max(met_s - BEFORE_FIRST_S, floor_of(now_s)), settle_bound)
+
+
+async def note_expired(
+    store: RefundStore, found: GapStore, *, met_s: int, now_s: int, now: datetime
+) -> Sequence[Span]:
+    """Records times whose events can be read no more. Refunds that were young then are owed a read.
+
+    Returns those that are new.
+    """
+    past = span_or_none(met_s - BEFORE_FIRST_S, floor_of(now_s))
+    if past is None:
+        return []
+    known = [*await store.covered(EVENTS), *await found.known()]
+    lost = gaps(past, known)
+    for span in lost:
+        await found.add(span, span.start - YOUNG_S, now)
+    return lost

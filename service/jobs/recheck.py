@@ -1,0 +1,167 @@
+"""Reads known refunds again: those with a hint, those that are due, whole days, old days in turn."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from service.domain.errors import NotFoundError, RefusedError
+from service.domain.recheck import (
+    ALWAYS_ALONE,
+    DAY_S,
+    YOUNG_S,
+    Day,
+    days_in_turn,
+    due_days,
+    pages_of,
+    reads_for,
+)
+from service.domain.span import Span, merged
+from service.jobs.cover import Cover, Covering
+from service.ports import Batch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from datetime import datetime
+
+    from service.domain.recheck import Due
+    from service.ports import (
+        Clock,
+        DueStore,
+        GapStore,
+        Progress,
+        Reading,
+        RefundSource,
+        RefundStore,
+    )
+
+log = structlog.get_logger(__name__)
+
+TAKEN = 20_000
+"""So many due objects are looked at together, to find those that are near each other."""
+ROUNDS = 1_000
+DAYS_IN_TURN = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Rereader:
+    """What reading again takes. *asked_at* is the database's clock, as ``Reading.observed_at`` is."""
+
+    source: RefundSource
+    store: RefundStore
+    clock: Clock
+    asked_at: Callable[[], datetime]
+    progress: Progress
+    concurrency: int
+    drain_s: float
+
+    async def drain(self, due: DueStore, most: int, *, source: str) -> int:
+        """Reads what is due, in at most about *most* reads. Returns how many objects that were."""
+        done = 0
+        for _ in range(ROUNDS):
+            left = most - self._reads_made()
+            taken = await due.due(self.clock.now(), TAKEN) if left > 0 else ()
+            if not taken:
+                break
+            days = sorted(
+                {one.created // DAY_S * DAY_S for one in taken if one.created is not None}
+            )
+            reads = reads_for(taken, await due.refunds_by_hour(days), left)
+            began = self.asked_at()
+            if reads.spans:
+                await self.list_again(reads.spans, source)
+                await due.read(reads.covered, began, self.clock.now())
+            await self._read_alone(due, reads.alone, source)
+            done += len(reads.covered) + len(reads.alone)
+        return done
+
+    async def list_again(self, spans: Sequence[Span], source: str) -> int:
+        """Lists these spans whatever is covered. Returns the seconds that were not read."""
+        cover = Cover(
+            self.source, self.store, self.progress,
+            concurrency=self.concurrency, drain_s=self.drain_s,
+        )  # fmt: skip
+        await cover.run(Covering(spans, source=source))
+        return cover.shortfall_s()
+
+    def _reads_made(self) -> int:
+        return self.progress.requests
+
+    async def _read_alone(self, due: DueStore, alone: Sequence[Due], source: str) -> None:
+        waiting = iter(alone)
+        readers = [
+            asyncio.create_task(self._read_each(due, waiting, source))
+            for _ in range(min(self.concurrency, len(alone)))
+        ]
+        try:
+            for reader in readers:
+                await reader
+        finally:
+            for reader in readers:
+                reader.cancel()
+            await asyncio.gather(*readers, return_exceptions=True)
+
+    async def _read_each(self, due: DueStore, waiting: Iterator[Due], source: str) -> None:
+        for one in waiting:
+            await self._read_one(due, one, source)
+
+    async def _read_one(self, due: DueStore, one: Due, source: str) -> None:
+        """What Stripe does not know, or does not give, stops none of the others."""
+        began = self.asked_at()
+        try:
+            readings = await self.source.fetch(one.id)
+        except NotFoundError:
+            self.progress.requests += 1
+            gone = await due.not_found(one, began, self.clock.now())
+            log.info("recheck.not_found", kind=one.kind, id=one.id, gone=gone)
+            return
+        except RefusedError as error:
+            self.progress.requests += 1
+            log.warning("recheck.refused", kind=one.kind, id=one.id, error=str(error))
+            await due.read([one], began, self.clock.now())
+            return
+        self.progress.requests += sum(reading.requests for reading in readings)
+        self.progress.written.add(await self.store.write(Batch(readings, [], source)))
+        if one.kind == "charge" or one.why in ALWAYS_ALONE or not _whole(readings):
+            begins = min((reading.observed_at for reading in readings), default=began)
+            await due.read([one], begins, self.clock.now())
+
+
+def _whole(readings: Sequence[Reading]) -> bool:
+    return all(o.hydrated for r in readings for o in r.observations) and not any(
+        r.undecodable for r in readings
+    )
+
+
+async def days_due(due: DueStore, gaps: GapStore, now_s: float) -> list[Day]:
+    """Days whose refunds are all to be listed again, newest first."""
+    owed_from = await gaps.owed_from()
+    oldest = min(now_s - YOUNG_S, owed_from if owed_from is not None else now_s)
+    start = int(oldest) // DAY_S * DAY_S
+    days = await due.days(start, int(now_s) // DAY_S * DAY_S)
+    return due_days(days, now_s)[::-1]
+
+
+def within(days: Sequence[Day], most: int) -> list[Span]:
+    """The first of these days that *most* reads can list, at least one, joined where they meet."""
+    spans: list[Span] = []
+    refunds = 0
+    for day in days:
+        refunds += day.refunds
+        joined = merged([*spans, day.span])
+        if spans and max(pages_of(refunds), len(joined)) > most:
+            break
+        spans = joined
+    return spans
+
+
+async def days_to_revisit(due: DueStore, first: int, now_s: float, pages: int) -> list[Span]:
+    """Old days, those that were listed longest ago first, as many as fit in so many pages."""
+    end = int(now_s - YOUNG_S) // DAY_S * DAY_S
+    start = -(-first // DAY_S) * DAY_S
+    if start >= end or pages < 1:
+        return []
+    return days_in_turn(await due.days(start, end, most=DAYS_IN_TURN), pages)

@@ -1,0 +1,191 @@
+"""Reads a span again, whatever is covered, and tells what is not here as it is at Stripe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from service.domain.errors import DifferenceError, NotFoundError
+from service.domain.recheck import Due
+from service.domain.span import Span, merged
+from service.jobs.cover import Cover, Covering
+from service.ports import Compared, Written
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from datetime import datetime
+    from random import Random
+
+    from service.domain.recheck import Day
+    from service.ports import Batch, ComparingStore, DueStore, Progress, RefundSource, RefundStore
+
+MOST = 100_000
+"""So many differences are told apart; a warehouse with more is not this account's, or was overwritten."""
+CUTS = 7
+VERIFY = "verify"
+DIFFERS, NOT_LISTED = "differs", "not listed"
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What verify found: *stale* differ and a net has them, *drift* differ and nothing tells of it.
+
+    *hidden* are stored, not listed and still known to Stripe; *gone* are not known to it any more.
+    """
+
+    found: Compared = field(default_factory=Compared)
+    stale: list[str] = field(default_factory=list)
+    drift: list[str] = field(default_factory=list)
+    hidden: list[str] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
+
+    @property
+    def holds(self) -> bool:
+        """Whether nothing is missing, drifted or gone."""
+        return not (self.found.missing or self.drift or self.gone)
+
+
+class _Comparing:
+    """A store that compares in place of writing: the engine is the one that covers."""
+
+    def __init__(self, store: RefundStore, comparison: ComparingStore, into: Compared) -> None:
+        self._store = store
+        self._comparison = comparison
+        self._into = into
+
+    async def covered(self, stream: str) -> list[Span]:
+        return await self._store.covered(stream)
+
+    async def settle(self, bound: int) -> None:
+        await self._store.settle(bound)
+
+    async def write(self, batch: Batch) -> Written:
+        told, into = await self._comparison.compare(batch), self._into
+        for name in ("missing", "holes", "differing", "altered", "unlisted"):
+            getattr(into, name).extend(getattr(told, name))
+        if len(into.missing) + len(into.differing) + len(into.unlisted) > MOST:
+            raise DifferenceError(
+                f"more than {MOST:,} refunds differ from Stripe's",
+                hint="Check that this database and this key are of the same account and mode.",
+            )
+        into.revoked = merged([*into.revoked, *told.revoked])
+        into.equal += told.equal
+        into.seconds |= told.seconds
+        into.fields = dict([*into.fields.items(), *told.fields.items()][:20])
+        return Written(unchanged=told.equal, changed=len(told.differing), late=len(told.holes))
+
+
+@dataclass(frozen=True, slots=True)
+class Verifier:
+    """What verifying takes. *read_events* learns of changes up to now; None where they may not be read."""
+
+    source: RefundSource
+    store: RefundStore
+    comparison: ComparingStore
+    asked_at: Callable[[], datetime]
+    read_events: Callable[[], Awaitable[object]] | None
+    concurrency: int
+    drain_s: float
+
+    async def verify(
+        self, span: Span, progress: Progress, *, chance: Random
+    ) -> tuple[Verdict, int]:
+        """The verdict, and the seconds that could not be read. Changes no refund."""
+        verdict = Verdict()
+        if self.read_events:
+            await self.read_events()
+        began = self.asked_at()
+        store = _Comparing(self.store, self.comparison, verdict.found)
+        cover = Cover(
+            self.source, store, progress, concurrency=self.concurrency, drain_s=self.drain_s
+        )
+        await cover.run(Covering(cut(span, chance), source=VERIFY))
+        await self._look_for(verdict, progress)
+        await self._tell_apart(verdict, began)
+        return verdict, cover.shortfall_s()
+
+    async def _look_for(self, verdict: Verdict, progress: Progress) -> None:
+        """Each refund that is stored and was not listed, by its id."""
+        for refund_id, _ in verdict.found.unlisted:
+            try:
+                readings = await self.source.fetch(refund_id)
+            except NotFoundError:
+                progress.requests += 1
+                verdict.gone.append(refund_id)
+                continue
+            progress.requests += sum(reading.requests for reading in readings)
+            verdict.hidden.append(refund_id)
+
+    async def _tell_apart(self, verdict: Verdict, began: datetime) -> None:
+        """What an event tells of, or a read since then, is stale; what was altered here never is.
+
+        Where events may not be read, nothing but an alteration can be called drift.
+        """
+        differing = verdict.found.differing
+        if self.read_events is None:
+            told = set(differing)
+        else:
+            if differing:
+                await self.read_events()
+            told = set(await self.comparison.told_of(differing, began))
+        told -= set(verdict.found.altered)
+        verdict.stale = [i for i in differing if i in told]
+        verdict.drift = [i for i in differing if i not in told]
+
+
+def cut(span: Span, chance: Random) -> list[Span]:
+    """The same seconds in other pieces than any first read took."""
+    inside = range(span.start + 1, span.end)
+    cuts = sorted(chance.sample(inside, min(CUTS, len(inside))))
+    bounds = [span.start, *cuts, span.end]
+    return [Span(start, end) for start, end in pairwise(bounds)]
+
+
+def told(verdict: Verdict) -> dict[str, Any]:
+    """The verdict as plain values."""
+    found = verdict.found
+    return {
+        "equal": found.equal,
+        "missing": found.missing,
+        "holes": found.holes,
+        "stale": verdict.stale,
+        "drift": verdict.drift,
+        "altered_here": found.altered,
+        "hidden": verdict.hidden,
+        "gone": verdict.gone,
+        "revoked": [str(span) for span in found.revoked],
+        "differences": found.fields,
+    }
+
+
+class Chosen:
+    """A store of what is due that hands out these objects once, whenever they are due."""
+
+    def __init__(self, due: DueStore, objects: Sequence[Due]) -> None:
+        self._due = due
+        self._objects = list(objects)
+
+    async def due(self, now: datetime, limit: int) -> Sequence[Due]:
+        del now
+        taken, self._objects = self._objects[:limit], self._objects[limit:]
+        return taken
+
+    async def refunds_by_hour(self, days: Sequence[int]) -> Mapping[int, int]:
+        return await self._due.refunds_by_hour(days)
+
+    async def read(self, due: Sequence[Due], observed_at: datetime, now: datetime) -> None:
+        await self._due.read(due, observed_at, now)
+
+    async def not_found(self, due: Due, observed_at: datetime, now: datetime) -> bool:
+        return await self._due.not_found(due, observed_at, now)
+
+    async def days(self, start: int, end: int, *, most: int | None = None) -> Sequence[Day]:
+        return await self._due.days(start, end, most=most)
+
+
+def to_read(verdict: Verdict) -> list[Due]:
+    """What a repair has to read: what differs, and what was not listed."""
+    found = verdict.found
+    differing = [Due("refund", i, DIFFERS, found.seconds.get(i)) for i in found.differing]
+    return differing + [Due("refund", i, NOT_LISTED, second) for i, second in found.unlisted]

@@ -1,0 +1,174 @@
+"""Puts a database and Stripe together, talking about the same account."""
+
+from __future__ import annotations
+
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from service.adapters.postgres import reports
+from service.adapters.postgres import runs as records
+from service.adapters.postgres.compare import PostgresComparison
+from service.adapters.postgres.connect import connect
+from service.adapters.postgres.lease import held_by
+from service.adapters.postgres.migrate import CURRENT, schema_state
+from service.adapters.postgres.rechecks import EventGaps, PostgresDue
+from service.adapters.postgres.store import PostgresStore, SystemClock
+from service.adapters.stripe.client import StripeClient
+from service.adapters.stripe.decode import Decoder
+from service.adapters.stripe.events import StripeEvents
+from service.adapters.stripe.identity import who_are_we
+from service.adapters.stripe.limits import Limits
+from service.adapters.stripe.source import StripeRefunds
+from service.domain.span import Span
+from service.jobs import plan
+from service.jobs.estimate import Estimate, estimated
+from service.wiring.places import database_place, embedded_root
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from service.adapters.postgres.connect import Connection
+    from service.adapters.postgres.runs import ReadLog
+    from service.adapters.postgres.store import Database
+    from service.jobs.record import Run
+    from service.ports import Clock
+    from service.settings import Settings
+
+BESIDE_A_DAEMON = 0.5
+"""Of the rate: what a command takes while a daemon lives for the same account."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A database and Stripe, talking about the same account. *met_s* is when it was first met."""
+
+    settings: Settings
+    database: Database
+    client: StripeClient
+    source: StripeRefunds
+    id: str
+    met_s: int
+    reads: ReadLog
+    clock: Clock
+
+    def store(self, run: Run | None = None) -> PostgresStore:
+        return PostgresStore(self.database, self.id, run.id if run else None, self.clock)
+
+    def events(self) -> StripeEvents:
+        return StripeEvents(self.client, settle_lag_s=self.settings.settle_lag_s)
+
+    def due(self, *, hinted: bool) -> PostgresDue:
+        return PostgresDue(self.database, self.id, hinted=hinted)
+
+    def gaps(self) -> EventGaps:
+        return EventGaps(self.database, self.id)
+
+    def comparison(self, run: Run) -> PostgresComparison:
+        return PostgresComparison(self.database, self.id, run.id)
+
+    def on(self, database: Database) -> Account:
+        """The same account by way of another pool of the same database."""
+        reads = records.ReadLog(database, self.id, self.client.counters.reads, self.clock)
+        self.client.now = database.clock.now
+        return replace(self, database=database, reads=reads)
+
+    async def settle_bound(self) -> int:
+        """The latest instant that a claim could reach now, by the database's clock."""
+        now = await self.database.now()
+        return int(now.timestamp()) - self.settings.settle_lag_s
+
+    async def wanted(self) -> Span:
+        bound = await self.settle_bound()
+        return Span(min(self.settings.since_s, bound - 1), bound)
+
+
+def make_client(
+    settings: Settings, now: Callable[[], datetime], *, share: float = 1.0
+) -> StripeClient:
+    key = settings.require_key()
+    limits = Limits(
+        endpoint_rate=settings.endpoint_rate * share,
+        global_rate=settings.rate_of_all * share,
+        concurrency=settings.concurrency,
+    )
+    return StripeClient(
+        key.secret.get_secret_value(),
+        now=now,
+        limits=limits,
+        base=settings.stripe_api_base,
+        deadline_s=settings.deadline_s,
+    )
+
+
+def make_source(settings: Settings, client: StripeClient) -> StripeRefunds:
+    policy = settings.metadata
+    kept = frozenset(key.strip() for key in policy.split(",") if key.strip())
+    decoder = Decoder("keep" if policy == "keep" else "drop" if policy == "drop" else kept)
+    return StripeRefunds(
+        client, decoder, hydrate=settings.hydrate, settle_lag_s=settings.settle_lag_s
+    )
+
+
+@asynccontextmanager
+async def open_account(
+    settings: Settings, database: Database, *, clock: Clock | None = None, daemon: bool = False
+) -> AsyncIterator[Account]:
+    """Knows who the key belongs to, and that this database may hold it, before anything is written.
+
+    Beside a living daemon of the same account, everything but the daemon itself goes at half the rate.
+    """
+    livemode = settings.require_key().livemode
+    await records.refuse_other_mode(database, livemode=livemode)
+    async with make_client(settings, database.clock.now) as client:
+        identity = await who_are_we(
+            client,
+            account_id_setting=settings.account_id,
+            livemode=livemode,
+            newest_stored=lambda account_id: records.newest_refund(database, account_id),
+        )
+        if not daemon and await _daemon_of(database, identity.account_id):
+            client.slow_to(BESIDE_A_DAEMON)
+        met = await records.meet_account(
+            database, identity.account_id, livemode=livemode, wanted_from=settings.since_s
+        )
+        ours = clock or SystemClock()
+        yield Account(
+            settings, database, client, make_source(settings, client), identity.account_id,
+            int(met.timestamp()),
+            records.ReadLog(database, identity.account_id, client.counters.reads, ours), ours,
+        )  # fmt: skip
+
+
+async def _daemon_of(database: Database, account_id: str) -> str | None:
+    async def read(connection: Connection) -> str | None:
+        return await held_by(connection, account_id)
+
+    return await database.patiently(read)
+
+
+async def estimate(settings: Settings, first: int, last: int) -> Estimate:
+    """What a backfill would read. Reads one page; makes no folder, no server, no row."""
+    covered = await _covered_so_far(settings)
+    async with make_client(settings, lambda: datetime.now(UTC)) as client:
+        return await estimated(
+            make_source(settings, client),
+            covered,
+            plan.wanted_of(first, last, int(time.time()) - settings.settle_lag_s).span,
+        )
+
+
+async def _covered_so_far(settings: Settings) -> list[Span]:
+    """Coverage where a database is there already."""
+    if settings.database_url is None and not embedded_root(settings).exists():
+        return []
+    async with database_place(settings) as place:
+        connection = await connect(place.dsn)
+        try:
+            if (await schema_state(connection)).name != CURRENT:
+                return []
+            return await reports.covered_of_the_only_account(connection)
+        finally:
+            await connection.close()

@@ -1,0 +1,74 @@
+"""What a daemon has beside an account: the lease that it works under, and what Stripe pushes to it."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import structlog
+
+from service.adapters.postgres.hinted import PostgresHinted
+from service.adapters.postgres.lease import Lease, application_name
+from service.adapters.postgres.store import Fence
+from service.adapters.stripe.webhook import WebhookReceiver
+from service.jobs.intake import Intake
+from service.wiring.places import pooled
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from service.wiring.accounts import Account
+
+log = structlog.get_logger(__name__)
+
+
+@asynccontextmanager
+async def leased(
+    account: Account, holder: str, *, wait: bool
+) -> AsyncIterator[tuple[Account, asyncio.Task[None]]]:
+    """The account on sessions that commit only while we hold its lease, and the task that keeps it.
+
+    Waits while another daemon holds it, or raises LeaseHeldError. The task ends with LeaseLostError.
+    """
+    settings = account.settings
+    lease = Lease(account.database.dsn, account.id, holder, lease_s=settings.lease_s)
+    try:
+        epoch = await lease.take(wait=wait, tell=_tell)
+        name = application_name(account.id, epoch)
+        keeper = asyncio.create_task(lease.keep())
+        try:
+            async with pooled(
+                settings,
+                account.database.dsn,
+                application_name=name,
+                fence=Fence(account.id, epoch),
+            ) as database:
+                log.info("lease.taken", account_id=account.id, epoch=epoch)
+                yield account.on(database), keeper
+        finally:
+            keeper.cancel()
+            await asyncio.gather(keeper, return_exceptions=True)
+    finally:
+        await lease.release()
+
+
+def _tell(text: str) -> None:
+    log.info("lease.awaited", why=text)
+
+
+@asynccontextmanager
+async def receiving(
+    account: Account, on_news: Callable[[], object]
+) -> AsyncIterator[tuple[WebhookReceiver | None, Intake | None]]:
+    """Takes in webhooks where a secret is set; *on_news* is called when they told something new."""
+    secrets = account.settings.signing_secrets
+    if not secrets:
+        yield None, None
+        return
+    # Unfenced, because a hint that a standby keeps harms nobody.
+    hinted = PostgresHinted(account.database, account.clock)
+    async with Intake(hinted, account.id, on_news=on_news) as intake:
+        livemode = account.settings.require_key().livemode
+        now = account.database.clock.now
+        yield WebhookReceiver(secrets, intake.take, now, livemode=livemode), intake

@@ -1,0 +1,277 @@
+"""What is done for an account, each as a run on record: covering, events, rechecks, verify, cancel."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import asynccontextmanager
+from random import Random
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import structlog
+
+from service.adapters.postgres import runs as records
+from service.adapters.postgres.store import PostgresStore
+from service.adapters.stripe.errors import StripeAccessError
+from service.domain import pace
+from service.domain.span import Span
+from service.jobs import events as expiry
+from service.jobs import plan, recheck
+from service.jobs import verify as verifying
+from service.jobs.cover import EVENTS, REFUNDS, Cover, Covering, always
+from service.jobs.fetch import fetch
+from service.jobs.record import Run, recorded
+from service.ports import Batch, Progress, reads_for
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from service.ports import ListSource, Reading
+    from service.wiring.accounts import Account
+
+log = structlog.get_logger(__name__)
+
+Planned = Callable[[PostgresStore], Awaitable[Covering]]
+Gate = Callable[[], Awaitable[object]]
+
+UNBOUNDED = 10**9
+NAMES_SHOWN = 3
+
+
+@asynccontextmanager
+async def recorded_run(
+    account: Account, job: str, wanted: Span | None, progress: Progress
+) -> AsyncIterator[tuple[Run, PostgresStore]]:
+    """A run on record around the body, and the store that its claims name it in."""
+    runs = records.Runs(account.database, account.reads)
+    run = Run(await runs.begin(job, account.id, wanted), job)
+    async with recorded(runs, run, progress):
+        yield run, account.store(run)
+
+
+async def cover(
+    account: Account,
+    job: str,
+    wanted: Span,
+    planned: Planned,
+    progress: Progress,
+    *,
+    gate: Gate | None = None,
+    source: ListSource | None = None,
+) -> int:
+    """Runs one covering as a recorded run. Returns the seconds of it that stay unread."""
+    async with recorded_run(account, job, wanted, progress) as (run, store):
+        covering = await planned(store)
+        engine = Cover(
+            source or account.source,
+            store,
+            progress,
+            concurrency=account.settings.concurrency,
+            drain_s=account.settings.drain_s,
+            gate=gate or always,
+        )
+        await engine.run(covering)
+        if covering.stream == REFUNDS and progress.settle_bound is not None:
+            await store.settle(progress.settle_bound)
+        short_s = engine.shortfall_s()
+        if short_s:
+            run.shortfall = f"{short_s} seconds of the span were not read"
+    return short_s
+
+
+async def look_again(account: Account, wanted: Span, progress: Progress) -> int:
+    """The second look at refunds, if one is due. Returns the seconds that stay unread."""
+    covering = await plan.second_look(account.store(), wanted)
+    return await _looked(account, covering, progress, None)
+
+
+async def _looked(
+    account: Account, covering: Covering, progress: Progress, source: ListSource | None
+) -> int:
+    if not covering.spans:
+        return 0
+
+    async def planned(_: PostgresStore) -> Covering:
+        return covering
+
+    span = Span(covering.spans[0].start, covering.spans[-1].end)
+    with reads_for(pace.RECHECKS):
+        return await cover(account, plan.SECOND_LOOK, span, planned, progress, source=source)
+
+
+async def read_events(account: Account, progress: Progress, *, again: bool = True) -> int:
+    """The events since the last time, as hints. Returns the seconds that stay unread.
+
+    What expired meanwhile is noted first. *again* also lists those of yesterday once more.
+    """
+    bound = await account.settle_bound()
+    now = account.clock.now()
+    now_s = bound + account.settings.settle_lag_s
+    lost = await expiry.note_expired(
+        account.store(), account.gaps(), met_s=account.met_s, now_s=now_s, now=now
+    )
+    for span in lost:
+        log.warning("events.expired", account_id=account.id, span=str(span))
+    wanted = expiry.wanted_events(account.met_s, now_s, bound)
+    if wanted is None:
+        return 0
+    source = account.events()
+    short_s = await cover(
+        account, EVENTS, wanted, lambda s: plan.all_events(s, wanted), progress, source=source
+    )
+    if again:
+        looked = await plan.second_look(account.store(), wanted, stream=EVENTS)
+        short_s += await _looked(account, looked, progress, source)
+    return short_s
+
+
+async def may_read_events(account: Account, progress: Progress) -> bool:
+    """Reads the events; False where the key may not, which is said: then rechecks alone find changes."""
+    try:
+        await read_events(account, progress)
+    except StripeAccessError as error:
+        if error.permission != "rak_event_read":
+            raise
+        log.warning("events.not_permitted", account_id=account.id, hint=error.hint)
+        return False
+    return True
+
+
+def rereader(account: Account, store: PostgresStore, progress: Progress) -> recheck.Rereader:
+    return recheck.Rereader(
+        account.source, store, account.clock, account.database.clock.now, progress,
+        account.settings.concurrency, account.settings.drain_s,
+    )  # fmt: skip
+
+
+async def budget(account: Account) -> pace.Budget:
+    settings = account.settings
+    allowance = settings.read_allowance
+    if allowance is None:
+        allowance = pace.allowance_of(None, await account.reads.refunds_of_30_days())
+    return pace.Budget(allowance, settings.read_share, settings.sync_interval_s)
+
+
+async def read_hints(account: Account, progress: Progress, most: int) -> int:
+    """Reads what we had word of, in at most so many reads. Returns how many objects that were."""
+    return await _drained(account, progress, most, hinted=True)
+
+
+async def read_due(account: Account, progress: Progress, most: int) -> int:
+    """Reads what is due by its state, or in doubt, in at most so many reads."""
+    return await _drained(account, progress, most, hinted=False)
+
+
+async def _drained(account: Account, progress: Progress, most: int, *, hinted: bool) -> int:
+    due = account.due(hinted=hinted)
+    if most < 1 or not await due.due(account.clock.now(), 1):
+        return 0
+    name = "hint" if hinted else "recheck"
+    with reads_for(pace.HINTS if hinted else pace.RECHECKS):
+        async with recorded_run(account, f"{name}s", None, progress) as (_, store):
+            return await rereader(account, store, progress).drain(due, most, source=name)
+
+
+async def list_due_days(account: Account, progress: Progress, most: int) -> int:
+    """Lists young days again that are due, in about so many reads. Returns how many seconds of them."""
+    now = account.clock.now()
+    days = await recheck.days_due(account.due(hinted=False), account.gaps(), now.timestamp())
+    listed = 0
+    if days and most >= 1:
+        listed = await _listed(account, progress, recheck.within(days, most), pace.RECHECKS)
+    for span in await account.gaps().close(now):
+        log.info("events.gap_closed", account_id=account.id, span=str(span))
+    return listed
+
+
+async def revisit(account: Account, progress: Progress, most: int) -> int:
+    """Lists old days again, in turn."""
+    now_s = account.clock.now().timestamp()
+    due = account.due(hinted=False)
+    spans = await recheck.days_to_revisit(due, account.settings.since_s, now_s, most)
+    return await _listed(account, progress, spans, pace.REVISITS) if spans else 0
+
+
+async def _listed(account: Account, progress: Progress, spans: list[Span], kind: str) -> int:
+    whole = Span(spans[0].start, spans[-1].end)
+    with reads_for(kind):
+        async with recorded_run(account, kind, whole, progress) as (run, store):
+            short_s = await rereader(account, store, progress).list_again(spans, "recheck")
+            if short_s:
+                run.shortfall = f"{short_s} seconds of the span were not read"
+    return sum(span.seconds for span in spans)
+
+
+async def catch_up(account: Account, progress: Progress) -> None:
+    """Everything that is due now, unpaced: what `sync` does after it has read what is new."""
+    for work in (read_hints, list_due_days, read_due):
+        await work(account, progress, UNBOUNDED)
+
+
+async def verify(
+    account: Account, span: Span, progress: Progress, *, repair: bool
+) -> tuple[verifying.Verdict, int, bool]:
+    """The verdict, the seconds that stay unread or uncovered, and whether events could be asked."""
+    with reads_for(pace.VERIFY):
+        permitted = await may_read_events(account, Progress())
+        async with recorded_run(account, "verify", span, progress) as (run, store):
+            verdict, short_s = await _verified(account, run, store, span, progress, permitted)
+            if repair:
+                short_s += await _repaired(account, run, store, span, verdict, progress)
+            if not verdict.holds:
+                run.shortfall = told_short(verdict)
+    return verdict, short_s, permitted
+
+
+async def _verified(
+    account: Account,
+    run: Run,
+    store: PostgresStore,
+    span: Span,
+    progress: Progress,
+    permitted: bool,
+) -> tuple[verifying.Verdict, int]:
+    verifier = verifying.Verifier(
+        account.source, store, account.comparison(run), account.database.clock.now,
+        (lambda: read_events(account, Progress(), again=False)) if permitted else None,
+        account.settings.concurrency, account.settings.drain_s,
+    )  # fmt: skip
+    return await verifier.verify(span, progress, chance=Random(time.time_ns()))
+
+
+async def _repaired(
+    account: Account,
+    run: Run,
+    store: PostgresStore,
+    span: Span,
+    verdict: verifying.Verdict,
+    progress: Progress,
+) -> int:
+    """Reads anew what is missing or differs, and marks what is gone. Returns the seconds left uncovered."""
+    again = rereader(account, store, progress)
+    missing = await plan.gaps_in(store, span)
+    if missing:
+        await again.list_again(missing, verifying.VERIFY)
+    asked_at = account.database.clock.now()
+    unlisted = [refund_id for refund_id, _ in verdict.found.unlisted]
+    await account.comparison(run).miss(unlisted, asked_at, account.clock.now())
+    chosen = verifying.Chosen(account.due(hinted=False), verifying.to_read(verdict))
+    await again.drain(chosen, UNBOUNDED, source=verifying.VERIFY)
+    return sum(gap.seconds for gap in await plan.gaps_in(store, span))
+
+
+def told_short(verdict: verifying.Verdict) -> str:
+    parts = {
+        "missing": verdict.found.missing, "drifted": verdict.drift, "gone": verdict.gone,
+    }  # fmt: skip
+    return ", ".join(f"{len(ids)} {name}" for name, ids in parts.items() if ids)
+
+
+async def cancel(account: Account, refund_id: str, progress: Progress) -> Reading:
+    """Cancels a refund at Stripe, and writes what came of it at once. The only thing that writes there."""
+    async with recorded_run(account, "cancel", None, progress) as (_, store):
+        reading = await account.source.cancel(refund_id, idempotency_key=f"refund-sync-{uuid4()}")
+        progress.written.add(await store.write(Batch([reading], [], "cancel")))
+        await fetch(account.source, store, [refund_id], progress)
+    return reading

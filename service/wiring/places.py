@@ -1,0 +1,203 @@
+"""Opens databases: one's own or the embedded one, ready for use, with its reports."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from service.adapters.postgres import reports
+from service.adapters.postgres.connect import connect, create_pool
+from service.adapters.postgres.embedded import data_root, open_server
+from service.adapters.postgres.migrate import (
+    ABSENT,
+    AHEAD,
+    BEHIND,
+    CURRENT,
+    offline_sql,
+    schema_state,
+    upgrade,
+)
+from service.adapters.postgres.store import Database
+from service.domain.errors import RefundSyncError, SchemaError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+    from service.adapters.postgres.connect import Connection, Pool
+    from service.adapters.postgres.embedded import Server
+    from service.adapters.postgres.migrate import SchemaState, Upgraded
+    from service.adapters.postgres.store import Fence
+    from service.settings import Settings
+
+POOL_SIZE = 6
+READY_LIMIT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the database is: its DSN, and the embedded server if it is ours."""
+
+    dsn: str
+    server: Server | None
+
+
+@asynccontextmanager
+async def database_place(settings: Settings) -> AsyncIterator[Place]:
+    """One's own database where DATABASE_URL names one, else the embedded one, started if need be."""
+    if settings.database_url is not None:
+        yield Place(settings.database_url.get_secret_value(), None)
+        return
+    async with server_of(embedded_root(settings)) as server:
+        yield Place(server.dsn, server)
+
+
+@asynccontextmanager
+async def server_of(root: Path) -> AsyncIterator[Server]:
+    """The embedded server of that folder, for as long as the body lasts."""
+    server = await _opened(root)
+    try:
+        yield server
+    finally:
+        await _off_the_loop(server.close)
+
+
+def embedded_root(settings: Settings) -> Path:
+    return settings.data_dir or data_root(os.environ)
+
+
+async def _opened(root: Path) -> Server:
+    """Starting takes a second and cannot be cut short safely: on cancellation it is ended first."""
+    starting = asyncio.ensure_future(asyncio.to_thread(open_server, root))
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        server = await starting
+        await _off_the_loop(server.close)
+        raise
+
+
+async def _off_the_loop(work: Callable[[], None]) -> None:
+    await asyncio.shield(asyncio.to_thread(work))
+
+
+@asynccontextmanager
+async def open_database(settings: Settings, tell: Callable[[str], None]) -> AsyncIterator[Database]:
+    """The database, ready for use: the embedded one migrated if behind, one's own refused if so."""
+    async with database_place(settings) as place:
+        await _ready_schema(place, tell)
+        async with pooled(settings, place.dsn) as database:
+            yield database
+
+
+@asynccontextmanager
+async def pooled(
+    settings: Settings,
+    dsn: str,
+    *,
+    application_name: str = "refund-sync",
+    fence: Fence | None = None,
+) -> AsyncIterator[Database]:
+    """A pool on a database that is ready; with a *fence*, one that commits only under that lease."""
+    pool = await create_pool(dsn, size=POOL_SIZE, application_name=application_name)
+    try:
+        database = Database(pool, deadline_s=settings.deadline_s, fence=fence, dsn=dsn)
+        await database.now()
+        yield database
+    finally:
+        await _closed(pool)
+
+
+async def _closed(pool: Pool) -> None:
+    """Closes gracefully, and by force where a connection does not come back."""
+    try:
+        await asyncio.wait_for(pool.close(), 10)
+    except TimeoutError:
+        pool.terminate()
+
+
+async def _ready_schema(place: Place, tell: Callable[[str], None]) -> None:
+    connection = await connect(place.dsn)
+    try:
+        state = await schema_state(connection)
+    finally:
+        await connection.close()
+    if state.name == CURRENT:
+        return
+    if place.server is None or state.name not in (ABSENT, BEHIND):
+        raise SchemaError(f"the database schema is {state}", hint=_way_out(state))
+    done = await upgrade(place.dsn)
+    tell(f"embedded database: schema migrated to {done.to_revision}")
+
+
+def _way_out(state: SchemaState) -> str:
+    if state.name in (ABSENT, BEHIND):
+        return "Run `refund-sync migrate`, as the role that is to own the schema."
+    if state.name == AHEAD:
+        return "Install the refund-sync that made it, or a newer one."
+    return "Use another database, or rename what is there."
+
+
+def migrations_as_sql() -> str:
+    return offline_sql()
+
+
+async def migrate(settings: Settings) -> Upgraded:
+    async with database_place(settings) as place:
+        return await upgrade(place.dsn)
+
+
+async def database_checks(database: Database) -> dict[str, str | None]:
+    """What is wrong with the database and its schema; None is fine. Asked once, without patience."""
+
+    async def read(connection: Connection) -> SchemaState:
+        return await schema_state(connection)
+
+    try:
+        state = await asyncio.wait_for(database.once(read), READY_LIMIT_S)
+    except (RefundSyncError, TimeoutError) as error:
+        return {"database": str(error) or "no answer", "schema": None}
+    return {"database": None, "schema": None if state.name == CURRENT else str(state)}
+
+
+async def status(database: Database) -> dict[str, Any]:
+    async def read(connection: Connection) -> dict[str, Any]:
+        state = await schema_state(connection)
+        return {
+            "accounts": await reports.accounts(connection),
+            "schema": {"state": state.name, "revision": state.revision, "newest": state.newest},
+        }
+
+    return await database.patiently(read)
+
+
+async def waiting(database: Database, account_id: str) -> dict[str, int]:
+    """What waits of an account: in quarantine, due to be read again, hinted at."""
+    now = datetime.now(UTC)
+    return await database.patiently(lambda c: reports.waiting(c, account_id, now))
+
+
+async def everything_of(database: Database, refund_id: str) -> list[dict[str, Any]]:
+    return await database.patiently(lambda c: reports.everything_of(c, refund_id))
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What finance sees: sums by currency, completeness by month, newest first."""
+
+    by_currency: list[dict[str, Any]]
+    by_month: list[dict[str, Any]]
+
+
+async def summary(dsn: str, *, months: int = 13) -> Summary:
+    connection = await connect(dsn)
+    try:
+        return Summary(
+            await reports.by_currency(connection), await reports.by_month(connection, months)
+        )
+    finally:
+        await connection.close()
