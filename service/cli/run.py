@@ -1,13 +1,12 @@
 """``run``: the daemon."""
 
 import asyncio
-import os
 import signal
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from service.cli.app import Context, app, run_async
+from service.cli.app import Context, app, end_at_once, run_async
 
 NoWait = Annotated[
     bool,
@@ -46,7 +45,7 @@ async def _run(context: Context, *, wait: bool) -> None:
 def _on_signal(number: int, stop: asyncio.Event) -> None:
     """The second one ends the process at once."""
     if stop.is_set():
-        os._exit(128 + number)
+        end_at_once(number)
     stop.set()
 
 

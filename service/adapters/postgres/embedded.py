@@ -34,8 +34,10 @@ START_LIMIT_S = 60.0
 STOP_LIMIT_S = 30.0
 LOCK_LIMIT_S = 120.0
 LONGEST_SOCKET_FOLDER = 90
-_started: list[subprocess.Popen[bytes]] = []
+_started: list[tuple[Path, subprocess.Popen[bytes]]] = []
 """Servers that this process started: they may outlive it, so nothing waits for them but a stop."""
+_shares: list[tuple[Path, IO[bytes]]] = []
+"""The folders whose servers this process uses, and its share in each."""
 
 PORT = 5432
 """Names the socket; the server listens on no network."""
@@ -107,10 +109,25 @@ def _opened(root: Path, major: int | None) -> Server:
         users = (root / "users.lock").open("ab")
         try:
             fcntl.flock(users, fcntl.LOCK_SH)  # at once: only a last one holds it alone, briefly
+            _shares.append((root, users))
             return _running_server(root, binaries, users)
         except BaseException:
             users.close()
             raise
+
+
+def leave_at_once() -> None:
+    """For a process that ends this instant: its servers are told to stop, and nothing is waited for."""
+    for root, users in _shares:
+        if users.closed:
+            continue
+        with suppress(OSError):
+            fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for version in root.glob("pg*/PG_VERSION"):
+                postmaster.tell_to_stop(version.parent)
+            for data, starting in _started:
+                if data.parent == root:
+                    starting.send_signal(signal.SIGINT)
 
 
 def is_in_use(root: Path) -> bool:
@@ -239,7 +256,7 @@ def _start(data: Path, binaries: Binaries, account: Account) -> Path:
             **account.as_options(), cwd="/", env=postmaster.clean_environment(),
             stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
         )  # fmt: skip
-    _started.append(process)
+    _started.append((data, process))
     try:
         _await_ready(process, data, binaries, log)
     except BaseException:
