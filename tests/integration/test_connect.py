@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
+import signal
 import socket
 import subprocess
 import traceback
@@ -317,3 +319,25 @@ async def _backends_left(dsn: str) -> int:
         )
     finally:
         await connection.close()
+
+
+async def test_a_copy_ends_when_its_connection_is_lost_while_it_waits_for_room(
+    database: str,
+) -> None:
+    pool = await create_pool(database, size=1)
+    async with pool.acquire() as one:
+        backend = one.get_server_pid()
+
+    def rows() -> Iterator[tuple[str]]:
+        """The backend is stopped once COPY has begun, and is ended when it wakes."""
+        os.kill(backend, signal.SIGSTOP)
+        os.kill(backend, signal.SIGTERM)
+        asyncio.get_running_loop().call_later(0.3, os.kill, backend, signal.SIGCONT)
+        for _ in range(4_000):
+            yield ("x" * 1_000,)
+
+    async with pool.acquire() as one, asyncio.timeout(20):
+        await one.execute("CREATE TEMP TABLE copied (line text)")
+        with pytest.raises(asyncpg.ConnectionDoesNotExistError):
+            await one.copy_records_to_table("copied", columns=["line"], records=rows())
+    await pool.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from urllib.parse import parse_qsl, urlsplit
 
 import asyncpg
@@ -99,7 +99,7 @@ async def _opened(
     dsn: str, manner: _Manner, application_name: str, command_limit_s: float | None
 ) -> asyncpg.Connection[asyncpg.Record]:
     try:
-        return await asyncpg.connect(
+        connection = await asyncpg.connect(
             dsn,
             timeout=CONNECT_LIMIT_S,
             command_timeout=command_limit_s,
@@ -112,6 +112,14 @@ async def _opened(
         # The parser quotes what it could not read, which may be a piece of the password.
         told = str(error) if any(word in str(error) for word in _SPEAKABLE) else ""
         raise _not_an_address(told) from None
+    _fail_when_lost(connection)
+    return connection
+
+
+def _fail_when_lost(connection: asyncpg.Connection[asyncpg.Record]) -> None:
+    """A COPY that waits for room to write would wait for ever, past any timeout, once that is lost."""
+    protocol = cast(Any, connection)._protocol  # noqa: SLF001 - asyncpg has no other way to free it
+    connection.add_termination_listener(lambda _: protocol.resume_writing())
 
 
 def _refuse_unclear(dsn: str) -> None:
