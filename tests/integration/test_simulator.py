@@ -123,6 +123,9 @@ async def test_refunds_of_a_charge_or_payment_intent_are_listed_newest_first() -
                 await listed(sim, **{name: "xx_nobody"})
         both = {name: told[name] for name in ("charge", "payment_intent")}
         assert ids(await listed(sim, **both, created={"lt": END})) == [first]
+        pair = [world.plain(place) for place in (19, 18)]
+        assert ids(await listed(sim, charge=pair[0]["charge"])) == ids(pair)
+        assert await listed(sim, **both | {"charge": pair[0]["charge"]}) == []
 
 
 @pytest.mark.parametrize(
@@ -172,6 +175,7 @@ async def test_a_hydrated_page_holds_what_its_parts_hold_one_by_one() -> None:
     world = a_world(900)
     async with a_stripe(world) as sim:
         sim.change("requires_action")
+        sim.change("second_refund", count=5)
         hydrated = await listed(sim, limit=100, expand=EVERYTHING)
         assert {told["status"] for told in hydrated} == {kind.status for kind in KINDS}
         for told in hydrated:

@@ -86,7 +86,9 @@ async def test_what_is_not_there_is_a_404_that_names_it() -> None:
 
 async def test_a_refusal_says_which_key_and_which_permission_and_only_hints_at_the_key() -> None:
     async with a_stripe() as sim:
-        assert "rak_charge_read" not in str(await failure(sim, key="nonsense"))
+        sim.keys = frozenset(["rk_test_another"])
+        assert KEY not in str(await failure(sim))
+        sim.keys = frozenset([KEY])
         sim.faults.set({"permissions_removed": ["rak_balance_transaction_source_read"]})
         with pytest.raises(
             stripe.PermissionError, match="rak_balance_transaction_source_read"
