@@ -36,7 +36,6 @@ class Metrics:
     runs: Counter[tuple[str, str]] = field(default_factory=Counter)
     last_success: dict[str, float] = field(default_factory=dict)
     webhooks: Counter[str] = field(default_factory=Counter)
-    webhooks: Counter[str] = field(default_factory=Counter)
     measured: list[Measured] = field(default_factory=list)
     waiting: dict[str, int] = field(default_factory=dict)
     """Objects to read again: due, and hinted at."""
@@ -54,9 +53,6 @@ class Metrics:
         if self.stripe:
             yield from self._of_stripe(self.stripe)
         yield _counter("rows", "Refunds written, by what became of them.", ["outcome"], self.rows)
-        yield _counter(
-            "webhooks", "Deliveries, by what became of them.", ["outcome"], self.webhooks
-        )
         yield _counter(
             "webhooks", "Deliveries, by what became of them.", ["outcome"], self.webhooks
         )
