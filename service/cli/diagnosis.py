@@ -149,6 +149,12 @@ def _needs(client: StripeClient) -> tuple[Need, ...]:
             "Balance Transaction Sources: Read",
             lambda: client.balance_transactions(limit=1),
         ),
+        Need(
+            "events",
+            "Events: Read",
+            lambda: client.events(limit=1),
+            lost="later changes are seen only when a refund's turn comes to be read again",
+        ),
     )
 
 

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from tests.databases import Databases
 
 COMMANDS = (
-    "backfill", "completion", "config", "demo", "doctor", "fetch", "migrate", "psql", "run", "show",
-    "status", "sync",
+    "backfill", "cancel", "completion", "config", "demo", "doctor", "fetch", "migrate", "psql", "run",
+    "show", "status", "sync", "verify",
 )  # fmt: skip
 SPAN = ("backfill", "--from", SINCE, "--to", UNTIL)
 NOWHERE = "postgresql://finance:hunter2hunter@127.0.0.1:1/refunds"
@@ -152,24 +152,28 @@ def test_without_a_command_help_points_at_the_demo(shell_without_database: Shell
 
 def test_what_was_typed_wrong_ends_with_2_and_a_hint(shell_without_database: Shell) -> None:
     expected = {
-        ("statsu",): 'unknown command "statsu". Did you mean "status"?\n  Try: refund-sync --help',
-        ("backfill", "--form", "2026"): "Did you mean --from?\n  Try: refund-sync backfill --help",
-        ("backfill", "2026-01"): "not understood: 2026-01\n  Try: refund-sync backfill --help",
-        ("status", "--config"): "--config requires an argument",
-        ("show",): "requires an argument\n  Try: refund-sync show --help",
-        ("fetch",): "fetch needs an id",
-        ("sync", f"--api-key={KEY}"): "set STRIPE_API_KEY",
-        ("backfill", "--month", "2026-13"): "--month is not a month: '2026-13'\n  Write it as",
-        ("backfill", "--month", "2026-01", "--to", "2026"): "--month does not go with",
-        ("backfill", "--from", "yesterday"): "--from is not a date or an instant: 'yesterday'",
-        ("backfill", "--from", "2025-02-01", "--to", "2025-02-01"): "the span is empty",
-        ("backfill", "--from", "2099-01-01"): "the span lies in the future",
-        ("backfill", "--month", "2099-01", "--dry-run"): "the span lies in the future",
+        ("statsu",): ('unknown command "statsu". Did you mean "status"?', "refund-sync --help"),
+        ("backfill", "--form", "2026"): (
+            "unknown option: --form. Did you mean --from?",
+            "refund-sync backfill --help",
+        ),
+        ("backfill", "2026-01"): ("not understood: 2026-01", "refund-sync backfill --help"),
+        ("status", "--config"): ("parameter --config requires an argument", "--help"),
+        ("show",): ('command "show" parameter REFUND_ID requires', "refund-sync show --help"),
+        ("fetch",): ("fetch needs an id", "refund-sync fetch re_"),
+        ("sync", f"--api-key={KEY}"): ("unknown option: --api-key", "set STRIPE_API_KEY"),
+        ("backfill", "--month", "2026-13"): ("--month is not a month: '2026-13'", "2026-01"),
+        ("backfill", "--month", "2026-01", "--to", "2026"): ("--month does not go with", "Give"),
+        ("backfill", "--from", "yesterday"): ("--from is not a date or an instant", "2026-01-31"),
+        ("backfill", "--from", "2025-02-01", "--to", "2025-02-01"): ("the span is empty", ""),
+        ("backfill", "--from", "2099-01-01"): ("the span lies in the future", ""),
+        ("backfill", "--month", "2099-01", "--dry-run"): ("the span lies in the future", ""),
     }
     told = shell_without_database.in_turn([*expected])
-    for says, ended in zip(expected.values(), told, strict=True):
-        assert ended.err.startswith("refund-sync: ")
-        assert says in ended.err
+    for (says, hint), ended in zip(expected.values(), told, strict=True):
+        message, _, rest = ended.err.partition("\n")
+        assert message.startswith(f"refund-sync: {says}")
+        assert hint in rest
         assert (ended.code, ended.out) == (2, "")
     assert shell_without_database("statsu") == told[0]
 
@@ -365,6 +369,7 @@ def test_doctor_names_what_is_granted(shell: Shell) -> None:
     assert found["key"] == ("ok", "restricted, test mode")
     assert found["refunds, charges"] == ("ok", "Charges and Refunds: Read: granted")
     assert found["ledger lines"] == ("ok", "Balance Transaction Sources: Read: granted")
+    assert found["events"] == ("ok", "Events: Read: granted")
     assert found["clock"][0] == "ok"
     assert found["account"] == ("ok", "acct_1Simulated")
     assert found["database"][1].startswith("yours, Postgres ")
@@ -380,10 +385,12 @@ def test_doctor_names_each_permission_that_is_missing(shell: Shell) -> None:
             "Balance Transaction Sources: Read",
         ),
     }
-    shell.stage.stripe.faults(permissions_removed=[rak for rak, _ in needed.values()])
+    removed = [*(rak for rak, _ in needed.values()), "rak_event_read"]
+    shell.stage.stripe.faults(permissions_removed=removed)
     found = findings(shell, 4)
     for what, (_, name) in needed.items():
         assert found.pop(what) == ("error", f"{name}: missing")
+    assert found["events"] == ("warning", "Events: Read: missing")
     assert "error" not in {level for level, _ in found.values()}
 
 
@@ -453,10 +460,15 @@ def test_ctrl_c_in_psql_cancels_the_query_and_not_us(shell: Shell) -> None:
 
 
 def test_completion_is_a_script_that_knows_the_commands(shell_without_database: Shell) -> None:
-    shells = ("bash", "zsh", "fish")
-    told = shell_without_database.in_turn([("completion", name) for name in shells])
-    for name, ended in zip(shells, told, strict=True):
+    registered = {
+        "bash": "complete -F _refund_sync refund-sync",
+        "zsh": "#compdef refund-sync",
+        "fish": "complete -c refund-sync",
+    }
+    told = shell_without_database.in_turn([("completion", name) for name in registered])
+    for (name, line), ended in zip(registered.items(), told, strict=True):
         assert (ended.code, ended.err) == (0, "")
+        assert line in ended.out
         assert all(command in ended.out for command in COMMANDS)
         if binary := shutil.which(name):
             subprocess.run([binary, "-n"], input=ended.out, text=True, check=True)
