@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import re
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import asyncpg
 import pytest
 
-from service.adapters.postgres.lease import Lease, application_name, held_by
+from service.adapters.postgres.lease import Lease, application_name
 from service.adapters.postgres.migrate import upgrade
 from service.adapters.postgres.queries import query
 from service.adapters.postgres.store import Database, Fence
@@ -20,46 +19,28 @@ from service.domain.errors import (
     LeaseHeldError,
     LeaseLostError,
 )
-from tests.integration.warehouse import ACCOUNT, rows
+from tests.integration.leases import (
+    LEASE_S,
+    Leases,
+    Telling,
+    a_role,
+    connections,
+    expiry,
+    holder_of,
+    in_the_background,
+    let_expire,
+    locked_by,
+    renewed,
+    sessions,
+    take,
+)  # fmt: skip
+from tests.integration.warehouse import ACCOUNT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from service.adapters.postgres.connect import Connection, Pool
     from tests.databases import OwnServer
-
-LEASE_S = 1.0
-
-
-class Telling(list[str]):
-    """What a standby said, and the moment when it begins to wait."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.waits = asyncio.Event()
-
-    def __call__(self, news: str) -> None:
-        self.append(news)
-        self.waits.set()
-
-
-class Leases:
-    """Leases of one database, released when the test ends."""
-
-    def __init__(self, dsn: str) -> None:
-        self.dsn = dsn
-        self.made: list[Lease] = []
-
-    def __call__(self, holder: str, account_id: str = ACCOUNT, lease_s: float = LEASE_S) -> Lease:
-        self.made.append(Lease(self.dsn, account_id, holder, lease_s=lease_s))
-        return self.made[-1]
-
-    async def taken(
-        self, holder: str, account_id: str = ACCOUNT, lease_s: float = LEASE_S
-    ) -> Lease:
-        lease = self(holder, account_id, lease_s)
-        await take(lease)
-        return lease
 
 
 @pytest.fixture
@@ -68,40 +49,6 @@ async def leases(database: str) -> AsyncIterator[Leases]:
     yield leases
     for lease in leases.made:
         await lease.release()
-
-
-async def take(lease: Lease) -> int:
-    return await lease.take(wait=False, tell=pytest.fail)
-
-
-@asynccontextmanager
-async def in_the_background(work: Any) -> AsyncIterator[asyncio.Task[Any]]:
-    task = asyncio.ensure_future(work)
-    try:
-        yield task
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
-
-
-async def let_expire(pool: Pool) -> None:
-    await pool.execute("UPDATE refund_sync.lease_renewal SET expires_at = now()")
-
-
-async def holder_of(pool: Pool, account_id: str = ACCOUNT) -> str | None:
-    async with pool.acquire() as connection:
-        return await held_by(connection, account_id)
-
-
-async def renewed(pool: Pool, *, seconds: float = LEASE_S) -> None:
-    """When the lease has come to run so much longer than now it does."""
-    (now,) = await rows(pool, "lease_renewal", "1")
-    async with asyncio.timeout(15):
-        while True:
-            (later,) = await rows(pool, "lease_renewal", "1")
-            if (later["expires_at"] - now["expires_at"]).total_seconds() > seconds:
-                return
-            await asyncio.sleep(0.02)
 
 
 async def test_a_free_lease_is_taken_at_once_and_each_time_under_a_greater_epoch(
@@ -120,10 +67,10 @@ async def test_who_does_not_want_to_wait_is_told_who_holds_it_and_until_when(
     leases: Leases, pool: Pool
 ) -> None:
     await leases.taken("first:1", lease_s=600)
-    (renewal,) = await rows(pool, "lease_renewal", "1")
+    until = await expiry(pool)
     with pytest.raises(LeaseHeldError, match="first:1 works for acct_1Warehouse") as refused:
         await take(leases("second:2"))
-    assert f"{renewal['expires_at']:%Y-%m-%d %H:%M:%S} UTC" in str(refused.value)
+    assert f"{until:%Y-%m-%d %H:%M:%S} UTC" in str(refused.value)
     assert refused.value.exit_code == 9
     assert refused.value.hint
 
@@ -239,21 +186,6 @@ async def test_a_takeover_ends_sessions_of_older_epochs_of_this_account_and_no_o
             await other.execute("SELECT 1")
 
 
-@asynccontextmanager
-async def sessions(
-    dsn: str, *names: str, **options: Any
-) -> AsyncIterator[list[asyncpg.Connection[asyncpg.Record]]]:
-    there = [
-        await asyncpg.connect(dsn, server_settings={"application_name": name}, **options)
-        for name in names
-    ]
-    try:
-        yield there
-    finally:
-        for session in there:
-            session.terminate()
-
-
 async def test_names_of_sessions_fit_and_tell_accounts_apart() -> None:
     names = [
         application_name(account, 2**63 - 1)
@@ -262,13 +194,6 @@ async def test_names_of_sessions_fit_and_tell_accounts_apart() -> None:
     assert len(set(names)) == len(names)
     assert all(len(name.encode()) <= 63 and name.isascii() for name in names)
     assert re.fullmatch(r"refund-sync acct_1Warehouse#9223372036854775807", names[0])
-
-
-@asynccontextmanager
-async def locked_by(session: asyncpg.Connection[asyncpg.Record]) -> AsyncIterator[None]:
-    async with session.transaction():
-        await session.execute(query("fence"), ACCOUNT, 1)
-        yield
 
 
 async def test_a_lease_that_a_stranger_holds_locked_is_said_and_taken_when_he_lets_go(
@@ -308,18 +233,6 @@ async def test_sessions_that_our_role_may_not_end_are_said_where_they_stand_in_t
         await as_ours.release()
 
 
-@asynccontextmanager
-async def a_role(pool: Pool, name: str) -> AsyncIterator[str]:
-    await pool.execute(
-        f"CREATE ROLE {name} LOGIN; GRANT USAGE ON SCHEMA refund_sync TO {name};"
-        f"GRANT ALL ON ALL TABLES IN SCHEMA refund_sync TO {name}"
-    )
-    try:
-        yield name
-    finally:
-        await pool.execute(f"DROP OWNED BY {name}; DROP ROLE {name}")
-
-
 async def test_a_standby_that_gives_up_leaves_no_connection(leases: Leases, pool: Pool) -> None:
     await leases.taken("holder", lease_s=600)
     tell, standby = Telling(), leases("standby")
@@ -331,14 +244,6 @@ async def test_a_standby_that_gives_up_leaves_no_connection(leases: Leases, pool
         while await connections(pool) > 1:
             await asyncio.sleep(0.02)
     assert await holder_of(pool) == "holder"
-
-
-async def connections(pool: Pool) -> int:
-    counted: int = await pool.fetchval(
-        "SELECT count(*) FROM pg_stat_activity"
-        " WHERE application_name = 'refund-sync lease' AND datname = current_database()"
-    )
-    return counted
 
 
 async def test_holder_and_standby_outlast_a_restart_of_the_database(own_server: OwnServer) -> None:
