@@ -30,9 +30,14 @@ class Ticker:
         )  # fmt: skip
 
     async def _run(self) -> None:
-        """In a task of our own: the scheduler cancels its jobs when it shuts down."""
+        """In a task of our own: the scheduler cancels its jobs when it shuts down.
+
+        That we cancel it ourselves at the end of the drain is no failure.
+        """
         self._running = asyncio.ensure_future(self._tick())
-        await asyncio.shield(self._running)
+        await asyncio.wait([self._running])
+        if not self._running.cancelled():
+            self._running.result()
 
     @property
     def is_running(self) -> bool:

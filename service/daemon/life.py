@@ -48,6 +48,7 @@ class Daemon:
         self._fatal: RefundSyncError | None = None
         self._fill: asyncio.Task[None] | None = None
         self._rounds: Rounds | None = None
+        self._ticker: Ticker | None = None
         self._began = time.monotonic()
         self._interval_s = float(account.settings.sync_interval_s)
         self._ticks = 0
@@ -66,10 +67,12 @@ class Daemon:
             async with serving(self._settings.http, health, registry, receiver) as self.address:
                 log.info("daemon.started", http=self.address, account_id=self._account.id)
                 notifier.tell("READY=1")
+                watchdog = asyncio.create_task(self._watch(notifier))
                 try:
                     await self._until_stopped(notifier)
                 finally:
-                    notifier.tell("STOPPING=1")
+                    watchdog.cancel()
+                    await asyncio.gather(watchdog, return_exceptions=True)
         log.info("daemon.stopped")
         if self._fatal:
             raise self._fatal
@@ -77,9 +80,10 @@ class Daemon:
     async def _until_stopped(self, notifier: Notifier) -> None:
         """Stands by for the lease, then works under it. SIGTERM ends either."""
         held = wiring.leased(self._account, holder(), wait=self._wait)
-        working = asyncio.create_task(self._under_lease(held, notifier))
+        working = asyncio.create_task(self._under_lease(held))
         stopped = asyncio.create_task(self._stop.wait())
         await asyncio.wait([working, stopped], return_when=asyncio.FIRST_COMPLETED)
+        notifier.tell("STOPPING=1")
         stopped.cancel()
         if self._rounds is None:
             working.cancel()
@@ -87,16 +91,13 @@ class Daemon:
             await working
 
     async def _under_lease(
-        self,
-        held: AbstractAsyncContextManager[tuple[Account, asyncio.Task[None]]],
-        notifier: Notifier,
+        self, held: AbstractAsyncContextManager[tuple[Account, asyncio.Task[None]]]
     ) -> None:
         async with held as (account, keeper):
             self._rounds = Rounds(account, self.metrics, self._intake, self._news)
-            ticker = Ticker(self._tick, self._settings.sync_interval_s)
+            self._ticker = ticker = Ticker(self._tick, self._settings.sync_interval_s)
             ticker.start()
             others = [
-                asyncio.create_task(self._watch(notifier, ticker)),
                 asyncio.create_task(self._follow_hints(self._rounds)),
                 asyncio.create_task(self._keep(keeper)),
             ]
@@ -186,14 +187,15 @@ class Daemon:
         """Grows with every read, every row and every tick: what stands still for long is stuck."""
         return self._account.client.counters.requests_total, self.metrics.rows.total(), self._ticks
 
-    async def _watch(self, notifier: Notifier, ticker: Ticker) -> None:
-        """Feeds systemd's watchdog while something moves, or while there is nothing to do."""
+    async def _watch(self, notifier: Notifier) -> None:
+        """Feeds systemd's watchdog while something moves, or there is nothing to do but stand by."""
         if notifier.watchdog_s is None:
             return
         seen = None
         while True:
             moved = self._moved()
-            working = ticker.is_running or (self._fill is not None and not self._fill.done())
+            ticking = self._ticker is not None and self._ticker.is_running
+            working = ticking or (self._fill is not None and not self._fill.done())
             if moved != seen or not working:
                 notifier.tell("WATCHDOG=1")
             seen = moved

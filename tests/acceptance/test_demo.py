@@ -131,19 +131,3 @@ def test_interrupted_at_any_time_it_leaves_no_process_and_can_be_started_again(s
         assert "Traceback" not in err
         assert_nobody_left(state)
     assert not old.exists(), "a new demo did not clear the last one"
-
-
-def test_interrupted_twice_it_ends_at_once_and_leaves_no_server(state: Path) -> None:
-    process = started(state)
-    assert process.stdout
-    for line in process.stdout:
-        if line.startswith("$ "):
-            break
-    while not list((state / "demo").glob("pg*/postmaster.pid")):
-        time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)
-    time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGINT)
-    process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert_nobody_left(state)

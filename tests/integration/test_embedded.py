@@ -29,12 +29,15 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 USER = """
-import sys
+import os, sys
 from pathlib import Path
-from service.adapters.postgres.embedded import open_server
-with open_server(Path(sys.argv[1])) as server:
+from service.adapters.postgres import embedded
+with embedded.open_server(Path(sys.argv[1])) as server:
     print(server.owned, server.binaries.folder, flush=True)
     sys.stdin.read()
+    if os.environ.get("SCRIPT_END"):
+        embedded.leave_at_once()
+        os._exit(1)
 """
 needs_root = pytest.mark.skipif(
     os.geteuid() != 0, reason="only root starts servers as another user"
@@ -189,6 +192,23 @@ async def test_a_copied_folder_is_not_taken_for_the_original_that_runs(
         with open_server(copy) as server:
             assert await answer(server) == str(copy / original.data.name)
         assert await answer(original) == str(original.data)
+
+
+@pytest.mark.parametrize("used_by_another", [False, True])
+def test_whoever_ends_at_once_tells_a_server_to_stop_that_nobody_else_uses(
+    folder: Path, used_by_another: bool
+) -> None:
+    with user_of(folder) as other:
+        assert other.told
+        with user_of(folder, SCRIPT_END="leave_at_once") as user:
+            assert user.told
+            if not used_by_another:
+                other.is_killed()
+            user.process.communicate("", timeout=60)
+        until = time.monotonic() + (1 if used_by_another else 20)
+        while server_pid(folder) and time.monotonic() < until:
+            time.sleep(0.02)
+        assert bool(server_pid(folder)) == used_by_another
 
 
 def test_two_who_open_a_new_folder_at_once_share_one_server(open_folder: Path) -> None:
