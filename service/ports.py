@@ -196,7 +196,9 @@ class DueStore(Protocol):
         """Stripe does not know it. Returns whether it was stored: then it is marked as gone."""
         ...
 
-    async def days(self, start: int, end: int, *, most: int | None = None) -> Sequence[Day]:
+    async def days(
+        self, start: int, end: int, now: datetime, *, most: int | None = None
+    ) -> Sequence[Day]:
         """The days of that span, oldest first; with *most*, those that were listed longest ago."""
         ...
 

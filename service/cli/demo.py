@@ -104,15 +104,14 @@ async def _demo(context: Context) -> None:
 async def _play(stage: Stage, since: str) -> None:
     say("\nEvery refund of the year, each with its charge and its ledger lines:")
     await stage.run("backfill", "--from", since)
-    say("\nMeanwhile at Stripe: 12 new refunds; two old ones change.")
+    say("\nMeanwhile at Stripe: 12 new refunds; an old one fails, and the bank's number of another arrives.")
     await stage.stripe("change", kind="new", count=12)
     failed = await stage.stripe("change", kind="fail", count=1)
     arrived = await stage.stripe("change", kind="arn", count=1)
     await stage.run("sync")
-    say(
-        "\nsync found the new ones. A list by created never shows changes of old ones; fetch reads those:"
-    )
-    await stage.run("fetch", *failed["ids"], *arrived["ids"])
+    say("\nA list by created never shows changes of old refunds; the events told of these two:")
+    for refund_id in (*failed["ids"], *arrived["ids"]):
+        await stage.run("show", refund_id)
     await _summary(stage)
 
 

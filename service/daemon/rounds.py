@@ -127,6 +127,7 @@ class Rounds:
                 part = Progress()
                 await work(self._account, part, await self._available(kind))
                 progress.written.add(part.written)
+            await wiring.close_gaps(self._account)
         self._tell(RECHECKS, progress)
 
     async def fill(self) -> None:

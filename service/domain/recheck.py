@@ -82,13 +82,15 @@ def next_due_s(state: str | None, created: int, now_s: float) -> float | None:
 class Day:
     """A day of created time: how many refunds are stored of it, and when all were last listed.
 
-    *owed* says that events expired unread that may have told of changes since then.
+    *owed* says that events expired unread that may have told of changes since then; *awaited* counts
+    those of its refunds that are due by themselves.
     """
 
     start: int
     refunds: int
     checked_s: float | None
     owed: bool = False
+    awaited: int = 0
 
     @property
     def span(self) -> Span:
@@ -98,7 +100,8 @@ class Day:
 def due_days(days: Iterable[Day], now_s: float, *, overdue: int = 1) -> list[Day]:
     """Days whose succeeded refunds are due: their listing lies *overdue* intervals back.
 
-    A day is as old as its youngest refund can be, and counts as listed when it ended.
+    A day is as old as its youngest refund can be, and counts as listed when it ended. Listing it is
+    also the cheaper way to read refunds of it that are due by themselves, where they are so many.
     """
     return [day for day in days if day.refunds and _is_due(day, now_s, overdue)]
 
@@ -107,7 +110,38 @@ def _is_due(day: Day, now_s: float, overdue: int) -> bool:
     ended = day.start + DAY_S
     after = interval_s(SUCCEEDED, now_s - ended)
     last = max(day.checked_s or ended, ended)
-    return day.owed or (after is not None and now_s - last >= after * overdue)
+    if day.owed or (day.awaited and day.awaited >= pages_of(day.refunds)):
+        return True
+    return after is not None and now_s - last >= after * overdue
+
+
+def spans_over(due: Sequence[Day], days: Iterable[Day], most: int) -> list[Span]:
+    """The newest of the *due* days that *most* reads can list, at least one, in as few reads as possible.
+
+    *days* are all that hold refunds, oldest first. Two due days are listed as one span, with the days
+    between them, where that takes no more reads than the two alone.
+    """
+    wanted = {day.start for day in due}
+    spans: list[Span] = []
+    cost = refunds = between = 0
+    for day in reversed(list(days)):
+        if day.start not in wanted:
+            between += day.refunds
+            continue
+        joined = pages_of(refunds + between + day.refunds)
+        if spans and joined <= pages_of(refunds) + pages_of(day.refunds):
+            after, span, refunds = (
+                joined - pages_of(refunds),
+                spans.pop(),
+                refunds + between + day.refunds,
+            )
+        else:
+            after, span, refunds = pages_of(day.refunds), day.span, day.refunds
+        if spans and cost + after > most:
+            break
+        spans.append(Span(day.start, span.end))
+        cost, between = cost + after, 0
+    return sorted(spans)
 
 
 def days_in_turn(days: Sequence[Day], pages: int) -> list[Span]:

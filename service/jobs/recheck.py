@@ -13,13 +13,11 @@ from service.domain.recheck import (
     ALWAYS_ALONE,
     DAY_S,
     YOUNG_S,
-    Day,
     days_in_turn,
     due_days,
-    pages_of,
     reads_for,
+    spans_over,
 )
-from service.domain.span import Span, merged
 from service.jobs.cover import Cover, Covering
 from service.ports import Batch
 
@@ -28,6 +26,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from service.domain.recheck import Due
+    from service.domain.span import Span
     from service.ports import (
         Clock,
         DueStore,
@@ -136,32 +135,19 @@ def _whole(readings: Sequence[Reading]) -> bool:
     )
 
 
-async def days_due(due: DueStore, gaps: GapStore, now_s: float) -> list[Day]:
-    """Days whose refunds are all to be listed again, newest first."""
-    owed_from = await gaps.owed_from()
+async def days_due(due: DueStore, gaps: GapStore, now: datetime, most: int) -> list[Span]:
+    """Days whose refunds are all to be listed again, the newest that *most* reads can list."""
+    owed_from, now_s = await gaps.owed_from(), now.timestamp()
     oldest = min(now_s - YOUNG_S, owed_from if owed_from is not None else now_s)
     start = int(oldest) // DAY_S * DAY_S
-    days = await due.days(start, int(now_s) // DAY_S * DAY_S)
-    return due_days(days, now_s)[::-1]
+    days = await due.days(start, int(now_s) // DAY_S * DAY_S, now)
+    return spans_over(due_days(days, now_s), days, most)
 
 
-def within(days: Sequence[Day], most: int) -> list[Span]:
-    """The first of these days that *most* reads can list, at least one, joined where they meet."""
-    spans: list[Span] = []
-    refunds = 0
-    for day in days:
-        refunds += day.refunds
-        joined = merged([*spans, day.span])
-        if spans and max(pages_of(refunds), len(joined)) > most:
-            break
-        spans = joined
-    return spans
-
-
-async def days_to_revisit(due: DueStore, first: int, now_s: float, pages: int) -> list[Span]:
+async def days_to_revisit(due: DueStore, first: int, now: datetime, pages: int) -> list[Span]:
     """Old days, those that were listed longest ago first, as many as fit in so many pages."""
-    end = int(now_s - YOUNG_S) // DAY_S * DAY_S
+    end = int(now.timestamp() - YOUNG_S) // DAY_S * DAY_S
     start = -(-first // DAY_S) * DAY_S
     if start >= end or pages < 1:
         return []
-    return days_in_turn(await due.days(start, end, most=DAYS_IN_TURN), pages)
+    return days_in_turn(await due.days(start, end, now, most=DAYS_IN_TURN), pages)

@@ -180,8 +180,10 @@ class Chosen:
     async def not_found(self, due: Due, observed_at: datetime, now: datetime) -> bool:
         return await self._due.not_found(due, observed_at, now)
 
-    async def days(self, start: int, end: int, *, most: int | None = None) -> Sequence[Day]:
-        return await self._due.days(start, end, most=most)
+    async def days(
+        self, start: int, end: int, now: datetime, *, most: int | None = None
+    ) -> Sequence[Day]:
+        return await self._due.days(start, end, now, most=most)
 
 
 def to_read(verdict: Verdict) -> list[Due]:

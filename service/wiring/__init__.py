@@ -10,6 +10,7 @@ from service.wiring.passes import (
     budget,
     cancel,
     catch_up,
+    close_gaps,
     cover,
     list_due_days,
     look_again,
@@ -39,7 +40,7 @@ from service.wiring.places import (
 )
 
 __all__ = [
-    "Account", "Gate", "Place", "Planned", "Summary", "budget", "cancel", "catch_up", "cover",
+    "Account", "Gate", "Place", "Planned", "Summary", "budget", "cancel", "catch_up", "close_gaps", "cover",
     "database_checks", "database_place", "embedded_root", "estimate", "everything_of",
     "leased", "list_due_days", "look_again", "make_client", "may_read_events", "migrate",
     "migrations_as_sql", "open_account", "open_database", "pooled", "read_due", "read_hints",

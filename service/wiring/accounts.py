@@ -72,7 +72,6 @@ class Account:
     def on(self, database: Database) -> Account:
         """The same account by way of another pool of the same database."""
         reads = records.ReadLog(database, self.id, self.client.counters.reads, self.clock)
-        self.client.now = database.clock.now
         return replace(self, database=database, reads=reads)
 
     async def settle_bound(self) -> int:

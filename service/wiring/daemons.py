@@ -43,6 +43,7 @@ async def leased(
                 account.database.dsn,
                 application_name=name,
                 fence=Fence(account.id, epoch),
+                clock=account.database.clock,
             ) as database:
                 log.info("lease.taken", account_id=account.id, epoch=epoch)
                 yield account.on(database), keeper

@@ -175,21 +175,23 @@ async def _drained(account: Account, progress: Progress, most: int, *, hinted: b
 
 async def list_due_days(account: Account, progress: Progress, most: int) -> int:
     """Lists young days again that are due, in about so many reads. Returns how many seconds of them."""
-    now = account.clock.now()
-    days = await recheck.days_due(account.due(hinted=False), account.gaps(), now.timestamp())
-    listed = 0
-    if days and most >= 1:
-        listed = await _listed(account, progress, recheck.within(days, most), pace.RECHECKS)
-    for span in await account.gaps().close(now):
+    if most < 1:
+        return 0
+    due, now = account.due(hinted=False), account.clock.now()
+    spans = await recheck.days_due(due, account.gaps(), now, most)
+    return await _listed(account, progress, spans, pace.RECHECKS) if spans else 0
+
+
+async def close_gaps(account: Account) -> None:
+    """Closes gaps in events that everything was read again for."""
+    for span in await account.gaps().close(account.clock.now()):
         log.info("events.gap_closed", account_id=account.id, span=str(span))
-    return listed
 
 
 async def revisit(account: Account, progress: Progress, most: int) -> int:
     """Lists old days again, in turn."""
-    now_s = account.clock.now().timestamp()
-    due = account.due(hinted=False)
-    spans = await recheck.days_to_revisit(due, account.settings.since_s, now_s, most)
+    due, now = account.due(hinted=False), account.clock.now()
+    spans = await recheck.days_to_revisit(due, account.settings.since_s, now, most)
     return await _listed(account, progress, spans, pace.REVISITS) if spans else 0
 
 
@@ -207,6 +209,7 @@ async def catch_up(account: Account, progress: Progress) -> None:
     """Everything that is due now, unpaced: what `sync` does after it has read what is new."""
     for work in (read_hints, list_due_days, read_due):
         await work(account, progress, UNBOUNDED)
+    await close_gaps(account)
 
 
 async def verify(

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from service.adapters.postgres.connect import Connection, Pool
     from service.adapters.postgres.embedded import Server
     from service.adapters.postgres.migrate import SchemaState, Upgraded
-    from service.adapters.postgres.store import Fence
+    from service.adapters.postgres.store import DatabaseClock, Fence
     from service.settings import Settings
 
 POOL_SIZE = 6
@@ -101,11 +101,15 @@ async def pooled(
     *,
     application_name: str = "refund-sync",
     fence: Fence | None = None,
+    clock: DatabaseClock | None = None,
 ) -> AsyncIterator[Database]:
-    """A pool on a database that is ready; with a *fence*, one that commits only under that lease."""
+    """A pool on a database that is ready; with a *fence*, one that commits only under that lease.
+
+    Instants are compared only where they come from one *clock*.
+    """
     pool = await create_pool(dsn, size=POOL_SIZE, application_name=application_name)
     try:
-        database = Database(pool, deadline_s=settings.deadline_s, fence=fence, dsn=dsn)
+        database = Database(pool, deadline_s=settings.deadline_s, clock=clock, fence=fence, dsn=dsn)
         await database.now()
         yield database
     finally:

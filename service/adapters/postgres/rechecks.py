@@ -160,15 +160,19 @@ class PostgresDue:
 
         return await self._database.patiently(write)
 
-    async def days(self, start: int, end: int, *, most: int | None = None) -> list[Day]:
+    async def days(
+        self, start: int, end: int, now: datetime, *, most: int | None = None
+    ) -> list[Day]:
         async def read(connection: Connection) -> list[Day]:
             if most is None:
-                found = await connection.fetch(query("days"), self._account_id, start, end)
+                found = await connection.fetch(
+                    query("days"), self._account_id, start, end, now, list(STATES)
+                )
             else:
                 found = await connection.fetch(
                     query("days_in_turn"), self._account_id, start, end, most
                 )
-            return [Day(r[0], r[1], r[2], owed=r[3]) for r in found]
+            return [Day(*row) for row in found]
 
         return await self._database.patiently(read)
 

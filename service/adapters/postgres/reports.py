@@ -39,8 +39,10 @@ async def _nets(connection: Connection, account_id: str) -> dict[str, Any]:
         query("rechecks_waiting"), account_id, now, now - OVERDUE_AFTER
     )
     gaps = await connection.fetch(query("open_event_gaps"), account_id)
-    days = await connection.fetch(query("days"), account_id, _day(now, 90), _day(now, 0))
-    late = due_days([Day(r[0], r[1], r[2], owed=r[3]) for r in days], now.timestamp(), overdue=2)
+    days = await connection.fetch(
+        query("days"), account_id, _day(now, 90), _day(now, 0), now - OVERDUE_AFTER, []
+    )
+    late = due_days([Day(*row) for row in days], now.timestamp(), overdue=2)
     covered = await connection.fetchval(query("covered"), account_id, "events")
     reads = await connection.fetch(
         query("reads_by_class"), account_id, (now - timedelta(days=30)).date()

@@ -168,15 +168,23 @@ WHERE r.account_id = $1 AND r.id = ANY($2::text[])
     AND (r.observed_at > $3 OR c.hinted_at IS NOT NULL)
 
 -- days
--- Days of created time that hold refunds: how many, when all were listed last, and whether events that
--- expired unread ask for them.
+-- Days of created time that hold refunds: how many, when all were listed last, whether events that expired
+-- unread ask for them, and how many are due by themselves.
+WITH due AS (
+    SELECT floor(extract(epoch FROM r.created_at) / 86400)::bigint * 86400 AS day, count(*) AS awaited
+    FROM refund_sync.recheck c
+    JOIN refund_sync.refund r ON r.account_id = c.account_id AND r.id = c.object_id
+    WHERE c.account_id = $1 AND c.kind = 'refund' AND c.due_at <= $4 AND c.why = ANY($5::text[])
+    GROUP BY 1
+)
 SELECT d.day, n.refunds, extract(epoch FROM s.checked_at)::float8 AS checked_s, EXISTS (
     SELECT FROM refund_sync.event_gap g
     WHERE g.account_id = $1 AND g.closed_at IS NULL AND d.day < upper(g.span)
         AND to_timestamp(d.day + 86400) > g.read_from
         AND (s.observed_at IS NULL OR s.observed_at <= g.found_at)
-) AS owed
+) AS owed, coalesce(due.awaited, 0) AS awaited
 FROM generate_series($2::bigint, $3::bigint - 86400, 86400) AS d(day)
+LEFT JOIN due ON due.day = d.day
 CROSS JOIN LATERAL (
     SELECT count(*) AS refunds FROM refund_sync.refund r
     WHERE r.created_at >= to_timestamp(d.day) AND r.created_at < to_timestamp(d.day + 86400)
@@ -189,7 +197,8 @@ ORDER BY d.day
 
 -- days_in_turn
 -- Covered days in the order in which they were listed last; those that never were, whole, come first.
-SELECT d.day, n.refunds, extract(epoch FROM d.checked_at)::float8 AS checked_s, false AS owed
+SELECT d.day, n.refunds, extract(epoch FROM d.checked_at)::float8 AS checked_s, false AS owed,
+    0::bigint AS awaited
 FROM (
     SELECT g.day, s.checked_at
     FROM generate_series($2::bigint, $3::bigint - 86400, 86400) AS g(day)
@@ -255,8 +264,14 @@ WHERE g.account_id = $1 AND g.closed_at IS NULL
     AND NOT EXISTS (
         SELECT FROM refund_sync.recheck c
         JOIN refund_sync.refund r ON r.account_id = c.account_id AND r.id = c.object_id
+        LEFT JOIN refund_sync.span_check s
+            ON s.account_id = r.account_id AND s.stream = 'refunds'
+            AND s.span = int8range(
+                floor(extract(epoch FROM r.created_at) / 86400)::bigint * 86400,
+                floor(extract(epoch FROM r.created_at) / 86400)::bigint * 86400 + 86400
+            )
         WHERE c.account_id = $1 AND c.kind = 'refund' AND c.why = ANY($3::text[])
-            AND r.observed_at <= g.found_at AND c.due_at <= $2
+            AND greatest(r.observed_at, s.observed_at) <= g.found_at AND c.due_at <= $2
     )
 RETURNING span
 
