@@ -67,9 +67,10 @@ class Budget:
     def available(self, kind: str, spent: Mapping[str, int]) -> int:
         """Reads that this class may make now; *spent* counts those of the window, by class.
 
-        Its own minimum, or all that is left beyond the unused minimums of the others.
+        Its own minimum, one read at least, or all that is left beyond the unused minimums of the others.
         """
-        unused = {name: part * self._left - spent.get(name, 0) for name, part in MINIMUM.items()}
+        least = {name: max(1.0, part * self._left) for name, part in MINIMUM.items()}
+        unused = {name: reads - spent.get(name, 0) for name, reads in least.items()}
         others = sum(max(0.0, left) for name, left in unused.items() if name != kind)
         total = self._left - sum(spent.get(name, 0) for name in MINIMUM)
         return max(0, int(max(unused[kind], total - others)))

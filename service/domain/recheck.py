@@ -145,13 +145,16 @@ def spans_over(due: Sequence[Day], days: Iterable[Day], most: int) -> list[Span]
 
 
 def days_in_turn(days: Sequence[Day], pages: int) -> list[Span]:
-    """As many of these days, in their order, as can be listed in so many pages; joined where they meet."""
+    """As many of these days, in their order, as can be listed in so many pages; joined where they meet.
+
+    The first in any case: a day that no budget bears would else keep all others waiting for ever.
+    """
     taken: list[Span] = []
     refunds = 0
     for day in days:
         refunds += day.refunds
         spans = merged([*taken, day.span])
-        if max(pages_of(refunds), len(spans)) > pages:
+        if taken and max(pages_of(refunds), len(spans)) > pages:
             break
         taken = spans
     return taken

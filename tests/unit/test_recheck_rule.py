@@ -1,0 +1,195 @@
+"""When a refund is due again, and in how few reads what is due can be read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from service.domain.recheck import (
+    ALWAYS_ALONE,
+    DAY_S,
+    HOUR_S,
+    OPEN,
+    REFERENCE,
+    RETURN_LEG,
+    SUCCEEDED,
+    Day,
+    Due,
+    backoff_s,
+    days_in_turn,
+    due_days,
+    interval_s,
+    next_due_s,
+    reads_for,
+    state_of,
+)
+from service.domain.span import Span
+from tests.builders import CREATED, a_destination, a_link, a_refund
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from service.domain.refund import ChargeLink, Destination
+
+TODAY = CREATED // DAY_S * DAY_S
+BOOKED = a_link(balance_transaction_id="txn_1")
+RETURNED = a_link(balance_transaction_id="txn_1", failure_balance_transaction_id="txn_2")
+
+
+def dues(*seconds: int, why: str = "hint") -> list[Due]:
+    return [Due("refund", f"re_{n}", why, second) for n, second in enumerate(seconds)]
+
+
+def by_hour(seconds: Sequence[int]) -> dict[int, int]:
+    counts: dict[int, int] = {}
+    for second in seconds:
+        counts[second // HOUR_S * HOUR_S] = counts.get(second // HOUR_S * HOUR_S, 0) + 1
+    return counts
+
+
+@pytest.mark.parametrize(
+    ("state", "age_days", "again_days"),
+    [
+        (OPEN, 0, 1), (OPEN, 89.9, 1), (OPEN, 90, 7), (OPEN, 5_000, 7),
+        (REFERENCE, 0, 1), (REFERENCE, 20.9, 1), (REFERENCE, 21, 7), (REFERENCE, 89.9, 7),
+        (REFERENCE, 90, None),
+        (RETURN_LEG, 13.9, 1), (RETURN_LEG, 14, 7), (RETURN_LEG, 90, None),
+        (SUCCEEDED, 0, 1), (SUCCEEDED, 13.9, 1), (SUCCEEDED, 14, 7), (SUCCEEDED, 44.9, 7),
+        (SUCCEEDED, 45, 30), (SUCCEEDED, 89.9, 30), (SUCCEEDED, 90, None),
+    ],
+)  # fmt: skip
+def test_a_state_is_read_again_less_often_the_older_it_is(
+    state: str, age_days: float, again_days: int | None
+) -> None:
+    again = interval_s(state, age_days * DAY_S)
+    assert again == (None if again_days is None else again_days * DAY_S)
+
+
+@pytest.mark.parametrize(
+    ("status", "link", "destination", "state"),
+    [
+        ("pending", BOOKED, None, OPEN),
+        ("requires_action", BOOKED, None, OPEN),
+        (None, BOOKED, None, OPEN),
+        ("a status of tomorrow", BOOKED, None, OPEN),
+        ("pending", BOOKED, a_destination(reference_status="pending"), OPEN),
+        ("succeeded", BOOKED, a_destination(reference_status="pending"), REFERENCE),
+        ("succeeded", BOOKED, a_destination(card_type="pending"), REFERENCE),
+        ("succeeded", BOOKED, a_destination(reference_status="available"), None),
+        ("succeeded", BOOKED, a_destination(reference_status="unavailable"), None),
+        ("succeeded", BOOKED, None, None),
+        ("failed", BOOKED, None, RETURN_LEG),
+        ("canceled", BOOKED, None, RETURN_LEG),
+        ("failed", RETURNED, None, None),
+        ("canceled", RETURNED, None, None),
+        ("canceled", a_link(), None, None),
+    ],
+)
+def test_what_is_still_open_about_a_refund_makes_it_due_by_itself(
+    status: str | None, link: ChargeLink, destination: Destination | None, state: str | None
+) -> None:
+    assert state_of(a_refund(status=status), link, destination) == state
+
+
+def test_the_next_due_time_counts_from_now_and_ends_with_the_state() -> None:
+    now = CREATED + 3 * DAY_S + 0.5
+    assert next_due_s(OPEN, CREATED, now) == now + DAY_S
+    assert next_due_s(None, CREATED, now) is None
+    assert next_due_s(REFERENCE, CREATED - 90 * DAY_S, now) is None
+
+
+def test_ten_thousand_hints_of_one_day_are_about_a_hundred_reads() -> None:
+    seconds = [TODAY + n * 8 for n in range(10_000)]
+    reads = reads_for(dues(*seconds), by_hour(seconds), 10**9)
+    assert reads.spans == [Span(TODAY, TODAY + DAY_S)]
+    assert (len(reads.covered), reads.alone, reads.cost) == (10_000, [], 100)
+
+
+def test_lone_ones_are_read_by_id() -> None:
+    lone = [TODAY + n * DAY_S for n in range(50)]
+    others = [day + n * 80 for day in lone for n in range(1_000)]
+    reads = reads_for(dues(*lone), by_hour(others), 10**9)
+    assert reads.spans == []
+    assert (len(reads.alone), reads.cost) == (50, 50)
+
+
+def test_a_dense_hour_of_a_large_day_is_listed_and_the_rest_read_by_id() -> None:
+    day = [TODAY + n for n in range(0, DAY_S, 2)]
+    dense = [TODAY + 3 * HOUR_S + n * 10 for n in range(300)]
+    lone = [TODAY + 20 * HOUR_S]
+    reads = reads_for(dues(*dense, *lone), by_hour(day), 10**9)
+    assert reads.spans == [Span(TODAY + 3 * HOUR_S, TODAY + 4 * HOUR_S)]
+    assert [one.created for one in reads.alone] == lone
+    assert reads.cost == 1_800 // 100 + 1
+
+
+def test_neighbouring_days_are_listed_as_one_span() -> None:
+    seconds = [TODAY + n * 900 for n in range(2 * 96)]
+    reads = reads_for(dues(*seconds), by_hour(seconds), 10**9)
+    assert reads.spans == [Span(TODAY, TODAY + 2 * DAY_S)]
+
+
+@pytest.mark.parametrize("why", sorted(ALWAYS_ALONE))
+def test_what_no_listing_can_settle_is_read_by_id(why: str) -> None:
+    seconds = [TODAY + n for n in range(500)]
+    reads = reads_for(dues(*seconds, why=why), by_hour(seconds), 10**9)
+    assert (reads.spans, len(reads.alone)) == ([], 500)
+
+
+def test_what_is_not_stored_and_what_is_a_charge_is_read_by_id() -> None:
+    unknown = [Due("refund", "re_x", "hint"), Due("charge", "ch_1", "hint", TODAY)]
+    assert reads_for(unknown, {}, 10**9).alone == unknown
+
+
+def test_no_more_is_planned_than_may_be_read_and_the_rest_stays_due() -> None:
+    lone = [TODAY + n * DAY_S for n in range(500)]
+    reads = reads_for(dues(*lone), by_hour(lone), 20)
+    assert (len(reads.alone), reads.spans) == (20, [])
+    days = [TODAY + d * DAY_S + n * 60 for d in range(50) for n in range(200)]
+    reads = reads_for(dues(*days), by_hour(days), 20)
+    assert len(reads.spans) == 1
+    assert reads.spans[0].seconds == 10 * DAY_S
+
+
+def test_a_day_is_due_when_its_listing_is_older_than_its_age_asks_for() -> None:
+    def day(ago: int, checked_ago: float | None, **more: bool) -> Day:
+        checked = None if checked_ago is None else TODAY - checked_ago * DAY_S
+        return Day(TODAY - ago * DAY_S, 5, checked, **more)
+
+    due = [day(2, 1), day(2, None), day(20, 7), day(60, 30), day(400, 1, owed=True)]
+    not_due = [
+        day(0, None), day(1, None), day(2, 0.9), day(20, 6.9), day(60, 29.9), day(100, 100),
+        day(100, None), Day(TODAY - 5 * DAY_S, 0, None), Day(TODAY - 5 * DAY_S, 0, None, owed=True),
+    ]  # fmt: skip
+    assert due_days([*due, *not_due], TODAY) == due
+    late = [day(5, 2), day(20, 14), day(2, 0.5, owed=True)]
+    assert due_days([*late, day(5, 1.9), day(20, 13.9)], TODAY, overdue=2) == late
+
+
+def test_a_listing_made_while_its_day_went_on_counts_from_the_day_s_end() -> None:
+    during = Day(TODAY, 5, TODAY + HOUR_S)
+    assert due_days([during], TODAY + 2 * DAY_S - 1) == []
+    assert due_days([during], TODAY + 2 * DAY_S) == [during]
+
+
+def test_old_days_are_taken_in_turn_as_many_as_fit() -> None:
+    days = [Day(TODAY + n * DAY_S, 60, None) for n in (0, 1, 2, 9)]
+    assert days_in_turn(days, 2) == [Span(TODAY, TODAY + 3 * DAY_S)]
+    assert days_in_turn(days, 3) == [
+        Span(TODAY, TODAY + 3 * DAY_S), Span(TODAY + 9 * DAY_S, TODAY + 10 * DAY_S),
+    ]  # fmt: skip
+    assert days_in_turn([], 5) == []
+    empty = [Day(TODAY + n * DAY_S, 0, None) for n in range(400)]
+    assert days_in_turn(empty, 1) == [Span(TODAY, TODAY + 400 * DAY_S)]
+
+
+def test_a_day_larger_than_any_budget_does_not_keep_all_others_waiting() -> None:
+    large, small = Day(TODAY, 100_000, None), Day(TODAY + DAY_S, 3, None)
+    assert days_in_turn([large, small], 10) == [Span(TODAY, TODAY + DAY_S)]
+
+
+def test_what_cannot_be_read_is_left_alone_ever_longer_up_to_a_week() -> None:
+    waits = [backoff_s(n) for n in range(10)]
+    assert waits[1:] == sorted(waits[1:])
+    assert (waits[0], waits[1], waits[-1]) == (HOUR_S, HOUR_S, 7 * DAY_S)
