@@ -129,17 +129,13 @@ def spans_over(due: Sequence[Day], days: Iterable[Day], most: int) -> list[Span]
             between += day.refunds
             continue
         joined = pages_of(refunds + between + day.refunds)
-        if spans and joined <= pages_of(refunds) + pages_of(day.refunds):
-            after, span, refunds = (
-                joined - pages_of(refunds),
-                spans.pop(),
-                refunds + between + day.refunds,
-            )
-        else:
-            after, span, refunds = pages_of(day.refunds), day.span, day.refunds
+        joins = bool(spans) and joined <= pages_of(refunds) + pages_of(day.refunds)
+        after = joined - pages_of(refunds) if joins else pages_of(day.refunds)
         if spans and cost + after > most:
             break
-        spans.append(Span(day.start, span.end))
+        end = spans.pop().end if joins else day.span.end
+        refunds = refunds + between + day.refunds if joins else day.refunds
+        spans.append(Span(day.start, end))
         cost, between = cost + after, 0
     return sorted(spans)
 

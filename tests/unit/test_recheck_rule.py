@@ -22,6 +22,7 @@ from service.domain.recheck import (
     interval_s,
     next_due_s,
     reads_for,
+    spans_over,
     state_of,
 )
 from service.domain.span import Span
@@ -171,6 +172,50 @@ def test_a_listing_made_while_its_day_went_on_counts_from_the_day_s_end() -> Non
     during = Day(TODAY, 5, TODAY + HOUR_S)
     assert due_days([during], TODAY + 2 * DAY_S - 1) == []
     assert due_days([during], TODAY + 2 * DAY_S) == [during]
+
+
+def test_a_day_is_due_when_so_many_of_it_are_due_by_themselves_that_listing_it_is_no_dearer() -> (
+    None
+):
+    def day(refunds: int, awaited: int) -> Day:
+        return Day(TODAY - 5 * DAY_S, refunds, TODAY, awaited=awaited)
+
+    due, not_due = [day(100, 1), day(250, 3)], [day(100, 0), day(101, 1), day(250, 2)]
+    assert due_days([*due, *not_due], TODAY) == due
+
+
+def days_of(*refunds: int) -> list[Day]:
+    return [Day(TODAY + n * DAY_S, count, None) for n, count in enumerate(refunds)]
+
+
+def days_between(first: int, end: int) -> Span:
+    return Span(TODAY + first * DAY_S, TODAY + end * DAY_S)
+
+
+def test_due_days_are_listed_together_where_that_takes_no_more_reads() -> None:
+    days = days_of(20, 20, 20)
+    assert spans_over([days[0], days[2]], days, 10) == [days_between(0, 3)]
+    days = days_of(20, 900, 20)
+    assert spans_over([days[0], days[2]], days, 10) == [days_between(0, 1), days_between(2, 3)]
+    assert spans_over([], days, 10) == []
+
+
+@pytest.mark.parametrize(
+    ("refunds", "most", "listed"),
+    [
+        ((100, 100, 100), 2, [(1, 3)]),
+        ((100, 900, 100, 900, 100), 2, [(2, 3), (4, 5)]),
+        ((100, 100, 900, 100), 2, [(1, 2), (3, 4)]),
+        ((5_000,), 1, [(0, 1)]),
+        ((100, 5_000), 1, [(1, 2)]),
+    ],
+)
+def test_the_newest_due_days_come_first_as_many_as_may_be_read_and_at_least_one(
+    refunds: tuple[int, ...], most: int, listed: list[tuple[int, int]]
+) -> None:
+    days = days_of(*refunds)
+    due = [day for day in days if day.refunds != 900]
+    assert spans_over(due, days, most) == [days_between(*span) for span in listed]
 
 
 def test_old_days_are_taken_in_turn_as_many_as_fit() -> None:
