@@ -131,18 +131,23 @@ async def test_undecodable_objects_are_kept_once_and_resolved_when_they_can_be_r
 async def test_an_object_without_a_name_is_resolved_by_a_whole_read_that_lacks_it(
     store: PostgresStore, pool: Pool
 ) -> None:
-    async def read(seen: float, *payloads: str, span: Span = NEAR) -> int:
-        odd = [an_undecodable(None, payload=payload) for payload in payloads]
+    """All of the seconds that it may have been created in must have been read since."""
+
+    async def read(seen: float, *payloads: str, span: Span = NEAR) -> list[str]:
+        odd = [an_undecodable(None, payload=p, earliest=CREATED - 50) for p in payloads]
         reading = a_reading(seen=seen, undecodable=odd)
         await store.write(a_batch(reading, proofs=[a_proof(reading, span)]))
-        return sum(row["resolved_at"] is None for row in await rows(pool, "quarantine"))
+        assert len(await rows(pool, "quarantine")) == 2
+        return [r["payload"] for r in await rows(pool, "quarantine") if not r["resolved_at"]]
 
-    assert await read(0, '{"a": 1}', '{"b": 2}') == 2
-    assert await read(10, '{"a": 1}', '{"b": 2}') == 2
-    assert await read(20, span=Span(CREATED + 1, NEAR.end)) == 2
-    assert await read(30, '{"a": 1}') == 1
-    assert await read(5) == 1
-    assert await read(40) == 0
+    both = ['{"a": 1}', '{"b": 2}']
+    assert await read(0, *both) == both
+    assert await read(10, *both) == both
+    assert await read(20, span=Span(NEAR.start, CREATED)) == both
+    assert await read(20, span=Span(CREATED - 49, NEAR.end)) == both
+    assert await read(30, both[0]) == both[:1]
+    assert await read(5) == both[:1]
+    assert await read(40) == []
 
 
 async def test_a_claim_holds_though_its_refund_was_fetched_first_and_changed_since(
