@@ -59,10 +59,10 @@ def taking(intake: Intake, *ids: str) -> list[asyncio.Task[bool]]:
 
 
 async def outcomes(tasks: Sequence[asyncio.Task[bool]]) -> list[object]:
-    return [
-        type(done) if isinstance(done, BaseException) else done
-        for done in await asyncio.gather(*tasks, return_exceptions=True)
-    ]
+    """What each was told: nobody may be left waiting."""
+    async with asyncio.timeout(10):
+        told = await asyncio.gather(*tasks, return_exceptions=True)
+    return [type(done) if isinstance(done, BaseException) else done for done in told]
 
 
 async def test_whoever_brings_a_hint_waits_until_it_is_kept() -> None:

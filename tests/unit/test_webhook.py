@@ -131,7 +131,7 @@ def test_an_event_about_something_else_is_one_and_gives_no_hint(body: bytes) -> 
     [
         b"", b"{", b"[]", b"{}", b'"refund.created"', b"\xff", b'{"type": 1}',
         an_event(data=None), an_event(data={"object": {"object": "refund"}}), an_event(""),
-        an_event("re_\0"), an_event("r" * 501), a_notification(related_object=None),
+        an_event("re_\0"), an_event(account="acct_\0"), an_event("r" * 501), a_notification(related_object=None),
     ],
 )  # fmt: skip
 def test_a_body_that_is_no_event_or_does_not_name_its_refund_is_not_understood(body: bytes) -> None:

@@ -110,7 +110,8 @@ def notice_in(body: bytes, at: datetime) -> Notice | None:
         return Notice(None, envelope.livemode, None)
     event = event_in(body)
     hint = hint_of(event, at) if event else None
-    if event is None or hint is None or "\0" in hint.object_id:
+    # Postgres keeps no NUL, and one bad hint would fail all that are committed with it.
+    if event is None or hint is None or "\0" in hint.object_id + (event.about or ""):
         return None
     # A context is a path that ends with the account: org_…/acct_….
     about = (event.about or "").rpartition("/")[2]
