@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     import asyncpg
 
+    from service.adapters.postgres.connect import Connection
+
 EMAIL = re.compile(r"[^\s\"@]+@[^\s\"@]+\.[a-z]+")
 
 REFUNDS = """
@@ -22,7 +24,7 @@ SELECT r.*, l.charge_id, l.payment_intent_id, l.balance_transaction_id,
 FROM refund_sync.refund r
 JOIN refund_sync.charge_link l USING (account_id)
 LEFT JOIN refund_sync.destination_details d ON d.account_id = r.account_id AND d.refund_id = r.id
-WHERE l.refund_id = r.id
+WHERE l.refund_id = r.id AND r.account_id = coalesce($1, r.account_id)
 """
 
 
@@ -76,10 +78,14 @@ def stored_refund(row: asyncpg.Record) -> dict[str, Any]:
 
 
 async def differences(
-    connection: asyncpg.Connection, truth: Iterable[Mapping[str, Any]]
+    connection: Connection,
+    truth: Iterable[Mapping[str, Any]],
+    *,
+    account_id: str | None = None,
 ) -> list[str]:
     """Every way in which the refund tables differ from Stripe's truth; none twice, none too many."""
-    stored = {row["id"]: stored_refund(row) for row in await connection.fetch(REFUNDS)}
+    found = await connection.fetch(REFUNDS, account_id)
+    stored = {row["id"]: stored_refund(row) for row in found}
     told: list[str] = []
     seen: set[str] = set()
     for plain in truth:
@@ -101,7 +107,7 @@ def _masked(told: Any, stored: Any) -> bool:
     return bool(EMAIL.search(json.dumps(told))) and not EMAIL.search(json.dumps(stored))
 
 
-async def broken_invariants(connection: asyncpg.Connection) -> list[str]:
+async def broken_invariants(connection: Connection) -> list[str]:
     """Coverage against its claims, claims against the rows, versions against the current row."""
     from service.adapters.postgres.queries import query
 

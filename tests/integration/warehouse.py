@@ -32,7 +32,7 @@ FROM refund_sync.refund r
 LEFT JOIN refund_sync.refund_version v
     ON v.account_id = r.account_id AND v.refund_id = r.id AND v.version = r.version
 WHERE v.raw IS DISTINCT FROM r.raw OR r.raw ->> 'status' IS DISTINCT FROM r.status
-    OR (SELECT max(version) FROM refund_sync.refund_version n WHERE n.refund_id = r.id) > r.version
+    OR (SELECT max(version) FROM refund_sync.refund_version n WHERE n.account_id = r.account_id AND n.refund_id = r.id) > r.version
 """
 """Each version must follow the one before it, and tell all that differs between the two, no more."""
 
