@@ -248,9 +248,9 @@ async def test_a_standby_that_gives_up_leaves_no_connection(leases: Leases, pool
 
 async def test_holder_and_standby_outlast_a_restart_of_the_database(own_server: OwnServer) -> None:
     await upgrade(own_server.dsn)
-    holder, standby = (Lease(own_server.dsn, ACCOUNT, n, lease_s=8) for n in ("holder", "standby"))
+    holder, standby = (Lease(own_server.dsn, ACCOUNT, n, lease_s=6) for n in ("holder", "standby"))
     tell = Telling()
-    other = Lease(own_server.dsn, "acct_other", "other", lease_s=8)
+    other = Lease(own_server.dsn, "acct_other", "other", lease_s=6)
     assert await take(holder) == await take(other) == 1
     async with in_the_background(standby.take(wait=True, tell=tell)) as standing:
         async with in_the_background(holder.keep()) as keeping:
@@ -258,9 +258,12 @@ async def test_holder_and_standby_outlast_a_restart_of_the_database(own_server: 
             tell.waits.clear()
             own_server.stop_immediately()
             with pytest.raises(DatabaseAwayError):
-                await take(Lease(own_server.dsn, ACCOUNT, "third", lease_s=8))
-            await asyncio.wait_for(tell.waits.wait(), 5)
+                await take(Lease(own_server.dsn, ACCOUNT, "third", lease_s=6))
             await other.release()  # as far as the database can be told
+            async with asyncio.timeout(5):
+                await tell.waits.wait()
+                while holder._connection:  # dropped by the first renewal that fails
+                    await asyncio.sleep(0.02)
             own_server.start()
             async with await asyncpg.create_pool(own_server.dsn, min_size=1, max_size=1) as pool:
                 await renewed(pool, seconds=0.1)
