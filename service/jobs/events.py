@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 KEPT_S = 30 * 86_400
 """Stripe keeps events for so long."""
-MARGIN_S = 3_600
+MARGIN_S = 2 * 3_600
+"""An hour more than a page keeps to: what is wanted can be proven though clocks differ and pages take time."""
 BEFORE_FIRST_S = 3_600
 """Nothing was read before the account was first met: earlier events tell nothing. Clocks may differ."""
 

@@ -7,8 +7,10 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError
@@ -19,7 +21,7 @@ import asyncpg
 from tests.acceptance.truth import broken_invariants, differences
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
 KEY = "rk_test_acceptanceSECRET00000000TAIL"
 ROOT = Path(__file__).resolve().parents[2]
@@ -63,6 +65,16 @@ class Stripe:
 
     def heal(self) -> None:
         self.call("DELETE", "faults")
+
+    def requests_of(self, work: Callable[[], object]) -> dict[str, int]:
+        """What is asked of the simulator while *work* goes on, by endpoint."""
+        before = Counter(self.stats()["requests"])
+        work()
+        return dict(Counter(self.stats()["requests"]) - before)
+
+
+def days_ago(days: int) -> str:
+    return (datetime.now(UTC) - timedelta(days=days)).date().isoformat()
 
 
 @contextmanager
@@ -109,15 +121,18 @@ class Stage:
             **{f"REFUND_SYNC_{k.upper()}": str(v) for k, v in (fast | self.settings).items()},
         }
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, as_json: bool = True) -> subprocess.Popen[str]:
+        options = ["--json"] if as_json else []
         return subprocess.Popen(
-            [sys.executable, "-m", "service", "--json", *arguments],
+            [sys.executable, "-m", "service", *options, *arguments],
             env=self.environ(), cwd=self.folder, text=True, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
 
-    def run(self, *arguments: str, expect: int = 0, timeout: float = 120) -> Ran:
-        process = self.start(*arguments)
+    def run(
+        self, *arguments: str, expect: int = 0, timeout: float = 120, as_json: bool = True
+    ) -> Ran:
+        process = self.start(*arguments, as_json=as_json)
         try:
             out, err = process.communicate(timeout=timeout)
         except BaseException:
@@ -138,6 +153,19 @@ class Stage:
         finally:
             await connection.close()
 
+    async def select(self, sql: str, *values: object) -> list[asyncpg.Record]:
+        async with self.connection() as connection:
+            return list(await connection.fetch(sql, *values))
+
+    async def execute(self, sql: str, *values: object) -> str:
+        async with self.connection() as connection:
+            return str(await connection.execute(sql, *values))
+
+    async def assert_no_invariant_is_broken(self) -> None:
+        async with self.connection() as connection:
+            broken = await broken_invariants(connection)
+            assert not broken, f"{len(broken)} broken invariants: {broken[:5]}"
+
     def socket_folder(self) -> Path:
         """Where the embedded server listens: line 5 of its postmaster.pid."""
         for pid_file in (self.folder / "data").glob("pg*/postmaster.pid"):
@@ -150,8 +178,7 @@ class Stage:
         async with self.connection() as connection:
             found = await differences(connection, self.stripe.truth())
             assert not found, f"{len(found)} differences: {found[:5]}"
-            broken = await broken_invariants(connection)
-            assert not broken, f"{len(broken)} broken invariants: {broken[:5]}"
+        await self.assert_no_invariant_is_broken()
 
 
 @dataclass(frozen=True)

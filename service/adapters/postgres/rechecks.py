@@ -44,6 +44,15 @@ async def settle(
         await connection.execute(query("settle_rechecks"), account_id, *columns_of(values))
 
 
+async def settle_charges(
+    connection: Connection, account_id: str, new: Sequence[Observation]
+) -> None:
+    """Word that a charge was refunded is settled by its new refund."""
+    values = [(o.link.charge_id, o.observed_at) for o in new if o.link.charge_id]
+    if values:
+        await connection.execute(query("settle_charge_hints"), account_id, *columns_of(values))
+
+
 async def queue(
     connection: Connection,
     account_id: str,

@@ -62,6 +62,7 @@ async def write_batch(
     await facts.write_charges(connection, account_id, observations)
     await facts.write_ledger(connection, account_id, observations)
     await rechecks.settle(connection, account_id, observations, todo.awaited)
+    await rechecks.settle_charges(connection, account_id, todo.new)
     await rechecks.queue(connection, account_id, todo.news, todo.doubts, now)
     written.hinted = await rechecks.hint(
         connection, account_id, [hint for r in batch.readings for hint in r.hints], now

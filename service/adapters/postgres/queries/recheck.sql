@@ -38,8 +38,16 @@ USING unnest($2::text[], $3::timestamptz[]) AS n(id, observed_at)
 WHERE c.account_id = $1 AND c.kind = 'refund' AND c.object_id = n.id
     AND (c.hinted_at IS NULL OR c.hinted_at < n.observed_at)
 
+-- settle_charge_hints
+-- Word of a refund of these charges, which has been found since as a new one.
+DELETE FROM refund_sync.recheck c
+USING unnest($2::text[], $3::timestamptz[]) AS n(charge_id, observed_at)
+WHERE c.account_id = $1 AND c.kind = 'charge' AND c.object_id = n.charge_id
+    AND c.hinted_at < n.observed_at
+
 -- queue_hints
--- Word that these may have changed. What was read since it was given is not asked for again.
+-- Word that these may have changed. What was read since it was given is not asked for again; what nobody
+-- knew since, only by word that is newer by more than an event's second can be told.
 INSERT INTO refund_sync.recheck AS c (account_id, kind, object_id, due_at, hinted_at, why)
 SELECT $1, n.kind, n.id, $2, n.at, 'hint'
 FROM unnest($3::text[], $4::text[], $5::timestamptz[]) AS n(kind, id, at)
@@ -63,6 +71,7 @@ ON CONFLICT (account_id, kind, object_id) DO UPDATE SET
     hinted_at = greatest(c.hinted_at, excluded.hinted_at),
     due_at = least(c.due_at, excluded.due_at), why = 'hint', attempts = 0
 WHERE c.hinted_at IS NULL OR c.hinted_at < excluded.hinted_at
+    - CASE WHEN c.why IN ('not found', 'gone') THEN interval '2 seconds' ELSE interval '0' END
 
 -- known_accounts
 -- Which of these accounts this database holds.
@@ -122,9 +131,9 @@ WHERE account_id = $1 AND id = $2 AND gone_at IS NULL AND observed_at < $3
 RETURNING id
 
 -- not_found
--- Nobody knows this object: it is asked for again, ever less often, and shown.
-UPDATE refund_sync.recheck SET
-    attempts = attempts + 1, due_at = $4, hinted_at = NULL, why = $5
+-- Nobody knows this object: it is asked for again, ever less often, and shown. The hint is remembered, so
+-- that the same event, listed again, does not make it due.
+UPDATE refund_sync.recheck SET attempts = attempts + 1, due_at = $4, why = $5
 WHERE account_id = $1 AND kind = $2 AND object_id = $3 AND (hinted_at IS NULL OR hinted_at < $6)
 
 -- drop_recheck
@@ -295,7 +304,7 @@ SELECT count(*) FROM refund_sync.refund WHERE account_id = $1 AND created_at >= 
 -- rechecks_waiting
 -- What waits to be read again: how many, how many of them because of a hint, how many that nobody knows.
 SELECT count(*) FILTER (WHERE due_at <= $2) AS due,
-    count(*) FILTER (WHERE hinted_at IS NOT NULL) AS hinted,
+    count(*) FILTER (WHERE hinted_at IS NOT NULL AND why NOT IN ('not found', 'gone')) AS hinted,
     count(*) FILTER (WHERE why = 'not found') AS not_found,
     count(*) FILTER (WHERE due_at <= $3 AND why <> 'not found') AS overdue
 FROM refund_sync.recheck WHERE account_id = $1

@@ -96,4 +96,5 @@ WHERE l.account_id = $1 AND n.expires_at > clock_timestamp()
 SELECT
     (SELECT count(*) FROM refund_sync.quarantine WHERE account_id = $1 AND resolved_at IS NULL) AS quarantined,
     (SELECT count(*) FROM refund_sync.recheck WHERE account_id = $1 AND due_at <= $2) AS due,
-    (SELECT count(*) FROM refund_sync.recheck WHERE account_id = $1 AND hinted_at IS NOT NULL) AS hinted
+    (SELECT count(*) FROM refund_sync.recheck WHERE account_id = $1 AND hinted_at IS NOT NULL
+        AND why NOT IN ('not found', 'gone')) AS hinted
