@@ -113,7 +113,7 @@ class Daemon:
         """A lease that is lost ends the daemon: whoever starts it again stands by."""
         try:
             await asyncio.shield(keeper)
-        except RefundSyncError as error:
+        except Exception as error:  # noqa: BLE001 - whatever ends the keeper ends us
             self._end(error)
 
     async def _drain(self, ticker: Ticker) -> None:

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from service.adapters.postgres.embedded import open_server
-from tests.bench import at_limits, idle, memory, throughput
+from tests.bench import at_limits, idle, memory, nets, throughput, year
 from tests.bench.report import Report
 
 PARTS = {
@@ -19,6 +19,8 @@ PARTS = {
     "throughput": throughput.run,
     "memory": memory.run,
     "idle": idle.run,
+    "nets": nets.run,
+    "year": year.run,
 }
 
 

@@ -31,8 +31,15 @@ class Simulator:
     def reset(self) -> None:
         self._call("POST", "reset_stats")
 
-    def _call(self, method: str, what: str) -> Any:
-        request = Request(f"{self.url}/_sim/{what}", method=method)
+    def post(self, what: str, **values: object) -> dict[str, Any]:
+        return dict(self._call("POST", what, json.dumps(values).encode()))
+
+    def text(self, what: str) -> str:
+        with urlopen(f"{self.url}/_sim/{what}", timeout=60) as answer:
+            return str(answer.read().decode())
+
+    def _call(self, method: str, what: str, body: bytes | None = None) -> Any:
+        request = Request(f"{self.url}/_sim/{what}", method=method, data=body)
         with urlopen(request, timeout=60) as answer:
             return json.loads(answer.read() or b"{}")
 
