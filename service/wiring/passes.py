@@ -11,11 +11,12 @@ from uuid import uuid4
 
 import structlog
 
+from service.adapters.postgres import fold
 from service.adapters.postgres import runs as records
 from service.adapters.postgres.store import PostgresStore
 from service.adapters.stripe.errors import StripeAccessError
 from service.domain import pace
-from service.domain.span import Span
+from service.domain.span import Span, span_or_none, total_seconds
 from service.jobs import events as expiry
 from service.jobs import plan, recheck
 from service.jobs import verify as verifying
@@ -103,16 +104,12 @@ async def _looked(
 async def read_events(account: Account, progress: Progress, *, again: bool = True) -> int:
     """The events since the last time, as hints. Returns the seconds that stay unread.
 
-    What expired meanwhile is noted first. *again* also lists those of yesterday once more.
+    What expired meanwhile is noted, by a key that may read events: without it nothing is expected of
+    them. *again* also lists those of yesterday once more.
     """
     bound = await account.settle_bound()
     now = account.clock.now()
     now_s = bound + account.settings.settle_lag_s
-    lost = await expiry.note_expired(
-        account.store(), account.gaps(), met_s=account.met_s, now_s=now_s, now=now
-    )
-    for span in lost:
-        log.warning("events.expired", account_id=account.id, span=str(span))
     wanted = expiry.wanted_events(account.met_s, now_s, bound)
     if wanted is None:
         return 0
@@ -120,6 +117,11 @@ async def read_events(account: Account, progress: Progress, *, again: bool = Tru
     short_s = await cover(
         account, EVENTS, wanted, lambda s: plan.all_events(s, wanted), progress, source=source
     )
+    lost = await expiry.note_expired(
+        account.store(), account.gaps(), met_s=account.met_s, now_s=now_s, now=now
+    )
+    for span in lost:
+        log.warning("events.expired", account_id=account.id, span=str(span))
     if again:
         looked = await plan.second_look(account.store(), wanted, stream=EVENTS)
         short_s += await _looked(account, looked, progress, source)
@@ -188,6 +190,13 @@ async def close_gaps(account: Account) -> None:
         log.info("events.gap_closed", account_id=account.id, span=str(span))
 
 
+async def fold_claims(account: Account) -> None:
+    """Folds the claims of months long past, so that their number does not grow with time."""
+    months = await fold.fold_claims(account.database, account.id, account.clock.now())
+    if months:
+        log.info("claims.folded", account_id=account.id, months=months)
+
+
 async def revisit(account: Account, progress: Progress, most: int) -> int:
     """Lists old days again, in turn."""
     due, now = account.due(hinted=False), account.clock.now()
@@ -210,6 +219,7 @@ async def catch_up(account: Account, progress: Progress) -> None:
     for work in (read_hints, list_due_days, read_due):
         await work(account, progress, UNBOUNDED)
     await close_gaps(account)
+    await fold_claims(account)
 
 
 async def verify(
@@ -251,7 +261,10 @@ async def _repaired(
     verdict: verifying.Verdict,
     progress: Progress,
 ) -> int:
-    """Reads anew what is missing or differs, and marks what is gone. Returns the seconds left uncovered."""
+    """Reads anew what is missing or differs, and marks what is gone. Returns the seconds left uncovered.
+
+    Those that had not settled when Stripe was asked are not counted.
+    """
     again = rereader(account, store, progress)
     missing = await plan.gaps_in(store, span)
     if missing:
@@ -261,7 +274,8 @@ async def _repaired(
     await account.comparison(run).miss(unlisted, asked_at, account.clock.now())
     chosen = verifying.Chosen(account.due(hinted=False), verifying.to_read(verdict))
     await again.drain(chosen, UNBOUNDED, source=verifying.VERIFY)
-    return sum(gap.seconds for gap in await plan.gaps_in(store, span))
+    settled = span_or_none(span.start, min(span.end, progress.settle_bound or span.end))
+    return total_seconds(await plan.gaps_in(store, settled)) if settled else 0
 
 
 def told_short(verdict: verifying.Verdict) -> str:
