@@ -27,6 +27,7 @@ NEWEST, FILL, HINTS, RECHECKS = "newest part", "fill of history", "hints", "rech
 
 RECHECK_EVERY_S = 600.0
 """How often the days are looked through for what is due: intervals are days."""
+FOLD_EVERY_S = 86_400.0
 WEBHOOKS_ARRIVE_S = 86_400.0
 BUDGET_FRESH_S = 600.0
 
@@ -47,6 +48,7 @@ class Rounds:
         self._budget: tuple[float, pace.Budget] | None = None
         self._polled_s = float("-inf")
         self._rechecked_s = float("-inf")
+        self._folded_s = float("-inf")
         self._news = news
         self.passed_at: float | None = None
 
@@ -128,6 +130,9 @@ class Rounds:
                 await work(self._account, part, await self._available(kind))
                 progress.written.add(part.written)
             await wiring.close_gaps(self._account)
+        if self._now_s() - self._folded_s >= FOLD_EVERY_S:
+            self._folded_s = self._now_s()
+            await wiring.fold_claims(self._account)
         self._tell(RECHECKS, progress)
 
     async def fill(self) -> None:

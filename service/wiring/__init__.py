@@ -12,6 +12,7 @@ from service.wiring.passes import (
     catch_up,
     close_gaps,
     cover,
+    fold_claims,
     list_due_days,
     look_again,
     may_read_events,
@@ -41,7 +42,7 @@ from service.wiring.places import (
 
 __all__ = [
     "Account", "Gate", "Place", "Planned", "Summary", "budget", "cancel", "catch_up", "close_gaps", "cover",
-    "database_checks", "database_place", "embedded_root", "estimate", "everything_of",
+    "database_checks", "database_place", "embedded_root", "estimate", "everything_of", "fold_claims",
     "leased", "list_due_days", "look_again", "make_client", "may_read_events", "migrate",
     "migrations_as_sql", "open_account", "open_database", "pooled", "read_due", "read_hints",
     "receiving", "recorded_run", "revisit", "server_of", "status", "summary", "told_short",

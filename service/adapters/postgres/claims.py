@@ -94,8 +94,14 @@ async def write_quarantine(
     connection: Connection, account_id: str, batch: Batch, now: datetime
 ) -> int:
     """Keeps what could not be decoded, to be read again in a day, and releases what could be this time."""
-    ids = [o.refund.id for r in batch.readings for o in r.observations]
-    await connection.execute(query("resolve_quarantine"), account_id, REFUNDS, ids)
+    seen = [(o.refund.id, o.observed_at) for r in batch.readings for o in r.observations]
+    await connection.execute(
+        query("resolve_quarantine"),
+        account_id,
+        REFUNDS,
+        [i for i, _ in seen],
+        [at for _, at in seen],
+    )
     found = [(bad, r.observed_at) for r in batch.readings for bad in r.undecodable]
     await _release_nameless(connection, account_id, batch, [bad for bad, _ in found])
     for bad, observed_at in found:

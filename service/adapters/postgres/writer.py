@@ -218,8 +218,8 @@ async def _touch(
     ]  # fmt: skip
     if values:
         done = await connection.fetch(query("touch_refunds"), account_id, *columns_of(values))
-        left = {o.refund.id for o in todo.touched} - {row[0] for row in done}
-        todo.doubts.update(dict.fromkeys(left, rechecks.OVERLAP))
+        changed = [row["id"] for row in done if not row["as_compared"]]
+        todo.doubts.update(dict.fromkeys(changed, rechecks.OVERLAP))
 
 
 async def _add(

@@ -70,7 +70,7 @@ WHERE c.covered <> l.covered
 
 -- audit_claims
 -- Each claim on refunds against the rows: how many were listed by then, and the digest of their ids.
--- Returns a row for each claim that the rows do not bear out.
+-- Returns a row for each claim that the rows do not bear out; one that was taken back since claims nothing.
 SELECT k.account_id, k.stream, k.seq, k.span, k.rows, found.rows AS found_rows, k.digest, found.digest AS found_digest
 FROM refund_sync.coverage_claim k
 CROSS JOIN LATERAL (
@@ -85,6 +85,11 @@ CROSS JOIN LATERAL (
 ) found
 WHERE k.kind = 'covered' AND k.stream IN ('refunds', 'refunds:settled')
     AND (k.rows <> found.rows OR k.digest <> found.digest)
+    AND NOT EXISTS (
+        SELECT FROM refund_sync.coverage_claim x
+        WHERE x.account_id = k.account_id AND x.stream = k.stream AND x.kind = 'revoked'
+            AND x.seq > k.seq AND x.span && k.span
+    )
 ORDER BY k.seq
 
 -- covered_seconds
@@ -92,3 +97,70 @@ ORDER BY k.seq
 SELECT DISTINCT n.second
 FROM refund_sync.coverage c, unnest($3::bigint[]) AS n(second)
 WHERE c.account_id = $1 AND c.stream = $2 AND c.covered @> n.second
+
+-- foldable_months
+-- Months (UTC) that ended before $2 and hold more claims than $3, by stream; none in which a claim was ever
+-- taken back, because there the order of claims tells more than their union.
+WITH counted AS (
+    SELECT stream, date_trunc('month', to_timestamp(lower(span)) AT TIME ZONE 'UTC') AS month
+    FROM refund_sync.coverage_claim WHERE account_id = $1 AND kind = 'covered'
+    GROUP BY 1, 2 HAVING count(*) > $3
+), months AS (
+    SELECT stream, int8range(
+        extract(epoch FROM month AT TIME ZONE 'UTC')::bigint,
+        extract(epoch FROM (month + interval '1 month') AT TIME ZONE 'UTC')::bigint
+    ) AS span
+    FROM counted
+)
+SELECT m.stream, m.span FROM months m
+WHERE upper(m.span) <= extract(epoch FROM $2::timestamptz) AND NOT EXISTS (
+    SELECT FROM refund_sync.coverage_claim r
+    WHERE r.account_id = $1 AND r.stream = m.stream AND r.kind <> 'covered' AND r.span && m.span
+)
+ORDER BY m.span, m.stream LIMIT 100
+
+-- broken_claims
+-- Claims inside a span that the rows do not bear out: these are kept as they are, for whoever looks.
+SELECT count(*) FROM refund_sync.coverage_claim k
+CROSS JOIN LATERAL (
+    SELECT count(*) AS rows,
+        coalesce(bit_xor(('x' || encode(substring(sha256(convert_to(r.id, 'UTF8')) FOR 8), 'hex'))::bit(64)::bigint), 0) AS digest
+    FROM refund_sync.refund r
+    WHERE r.account_id = k.account_id
+        AND r.created_at >= to_timestamp(lower(k.span)) AND r.created_at < to_timestamp(upper(k.span))
+        AND r.first_listed_at <= k.observed_at
+        AND (r.gone_at IS NULL OR r.gone_at > k.observed_at)
+        AND (r.hidden_at IS NULL OR r.hidden_at > k.observed_at)
+) found
+WHERE k.account_id = $1 AND k.stream = $2 AND k.kind = 'covered' AND k.span <@ $3::int8range
+    AND k.stream LIKE 'refunds%' AND (k.rows <> found.rows OR k.digest <> found.digest)
+
+-- fold_claims
+-- Many claims inside a span become one for each stretch that they cover together, as of the latest of them.
+-- Rows and digest of refunds are reckoned from what is stored; those of other streams are added up.
+WITH old AS (
+    DELETE FROM refund_sync.coverage_claim
+    WHERE account_id = $1 AND stream = $2 AND kind = 'covered' AND span <@ $3::int8range
+    RETURNING span, rows, digest, observed_at
+), stretches AS (
+    SELECT unnest(range_agg(span)) AS span FROM old
+), parts AS (
+    SELECT s.span, max(o.observed_at) AS observed_at, sum(o.rows)::bigint AS rows, bit_xor(o.digest) AS digest
+    FROM stretches s JOIN old o ON o.span <@ s.span GROUP BY s.span
+)
+INSERT INTO refund_sync.coverage_claim (account_id, stream, kind, span, rows, digest, observed_at)
+SELECT $1, $2, 'covered', p.span,
+    CASE WHEN $2 LIKE 'refunds%' THEN found.rows ELSE p.rows END,
+    CASE WHEN $2 LIKE 'refunds%' THEN found.digest ELSE p.digest END, p.observed_at
+FROM parts p
+CROSS JOIN LATERAL (
+    SELECT count(*) AS rows,
+        coalesce(bit_xor(('x' || encode(substring(sha256(convert_to(r.id, 'UTF8')) FOR 8), 'hex'))::bit(64)::bigint), 0) AS digest
+    FROM refund_sync.refund r
+    WHERE r.account_id = $1
+        AND r.created_at >= to_timestamp(lower(p.span)) AND r.created_at < to_timestamp(upper(p.span))
+        AND r.first_listed_at <= p.observed_at
+        AND (r.gone_at IS NULL OR r.gone_at > p.observed_at)
+        AND (r.hidden_at IS NULL OR r.hidden_at > p.observed_at)
+) found
+ORDER BY p.span

@@ -142,12 +142,13 @@ DELETE FROM refund_sync.recheck
 WHERE account_id = $1 AND kind = $2 AND object_id = $3 AND (hinted_at IS NULL OR hinted_at < $4)
 
 -- unlisted
--- Stored refunds of these spans that a listing of the whole spans did not return. Changes nothing.
+-- Stored refunds of these spans that a listing of the whole spans did not return, those
+-- that are known to be hidden too. Changes nothing.
 SELECT r.id, extract(epoch FROM r.created_at)::bigint AS created
 FROM unnest($2::int8range[], $3::timestamptz[]) AS k(span, observed_at)
 JOIN refund_sync.refund r
     ON r.created_at >= to_timestamp(lower(k.span)) AND r.created_at < to_timestamp(upper(k.span))
-WHERE r.account_id = $1 AND r.gone_at IS NULL AND r.hidden_at IS NULL
+WHERE r.account_id = $1 AND r.gone_at IS NULL
     AND r.first_seen_at < k.observed_at AND r.id <> ALL($4::text[])
 ORDER BY r.id
 

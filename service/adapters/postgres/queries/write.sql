@@ -88,20 +88,20 @@ DELETE FROM refund_sync.destination_details
 WHERE account_id = $1 AND refund_id = ANY($2::text[])
 
 -- touch_refunds
--- Sharpens the times of refunds found as stored: seen and listed earlier than was known, read later. One
--- that was not locked, and has changed since it was compared, is left alone and not returned.
+-- Sharpens the times of refunds found as stored: seen and listed earlier than was known, read later. Of one
+-- that was not locked, and has changed since it was compared, only when it was first seen and listed.
 UPDATE refund_sync.refund r SET
     first_seen_at = least(r.first_seen_at, n.observed_at),
     first_listed_at = least(r.first_listed_at, n.listed_at),
-    content_hash = CASE WHEN n.observed_at >= r.observed_at THEN coalesce(n.content_hash, r.content_hash) ELSE r.content_hash END,
-    observed_at = CASE WHEN n.read_alone THEN greatest(r.observed_at, n.observed_at) ELSE r.observed_at END,
+    content_hash = CASE WHEN n.locked AND n.observed_at >= r.observed_at THEN coalesce(n.content_hash, r.content_hash) ELSE r.content_hash END,
+    observed_at = CASE WHEN n.read_alone AND (n.locked OR r.content_hash = n.content_hash) THEN greatest(r.observed_at, n.observed_at) ELSE r.observed_at END,
     gone_at = CASE WHEN n.observed_at < r.observed_at THEN r.gone_at END,
     hidden_at = CASE WHEN n.listed_at >= r.hidden_at THEN NULL ELSE r.hidden_at END
 FROM unnest(
     $2::text[], $3::timestamptz[], $4::timestamptz[], $5::bytea[], $6::boolean[], $7::boolean[]
 ) AS n(id, observed_at, listed_at, content_hash, read_alone, locked)
-WHERE r.account_id = $1 AND r.id = n.id AND (n.locked OR r.content_hash = n.content_hash)
-RETURNING r.id
+WHERE r.account_id = $1 AND r.id = n.id
+RETURNING r.id, n.locked OR r.content_hash = n.content_hash AS as_compared
 
 -- update_charges
 -- A charge as the newer read found it.
@@ -141,9 +141,11 @@ FROM unnest(
 WHERE b.account_id = $1 AND b.id = n.id AND b.observed_at < n.observed_at
 
 -- resolve_quarantine
--- Objects in quarantine that could be decoded this time.
-UPDATE refund_sync.quarantine SET resolved_at = clock_timestamp()
-WHERE account_id = $1 AND stream = $2 AND resolved_at IS NULL AND object_id = ANY($3::text[])
+-- Objects in quarantine that could be decoded by a later read.
+UPDATE refund_sync.quarantine q SET resolved_at = clock_timestamp()
+FROM unnest($3::text[], $4::timestamptz[]) AS n(id, observed_at)
+WHERE q.account_id = $1 AND q.stream = $2 AND q.resolved_at IS NULL AND q.object_id = n.id
+    AND q.seen_at <= n.observed_at
 
 -- resolve_nameless_quarantine
 -- Objects without an id, in a span that was read whole since and holds nothing like them.

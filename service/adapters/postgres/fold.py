@@ -1,0 +1,50 @@
+"""Folds old claims by month: the proof of a month in few rows, however many reads it took."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import structlog
+
+from service.adapters.postgres.queries import query
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from service.adapters.postgres.connect import Connection
+    from service.adapters.postgres.store import Database
+
+log = structlog.get_logger(__name__)
+
+OLD = timedelta(days=35)
+"""Claims of a month stay as they were made for so long after it."""
+FEW = 32
+"""A month with no more claims than this is left alone."""
+
+
+async def fold_claims(database: Database, account_id: str, now: datetime) -> int:
+    """Folds the claims of months that ended long ago. Returns how many months that were.
+
+    What is covered stays the same. Claims that the stored rows do not bear out are not folded.
+    """
+
+    async def months(connection: Connection) -> list[tuple[str, object]]:
+        found = await connection.fetch(query("foldable_months"), account_id, now - OLD, FEW)
+        return [(row["stream"], row["span"]) for row in found]
+
+    folded = 0
+    for stream, span in await database.patiently(months):
+
+        async def fold(connection: Connection, stream: str = stream, span: object = span) -> bool:
+            broken = await connection.fetchval(query("broken_claims"), account_id, stream, span)
+            if broken:
+                log.error(
+                    "claims.not_borne_out", account_id=account_id, stream=stream, claims=broken
+                )
+                return False
+            await connection.execute(query("fold_claims"), account_id, stream, span)
+            return True
+
+        folded += await database.patiently(fold)
+    return folded
