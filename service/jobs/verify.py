@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from service.domain.errors import DifferenceError, NotFoundError
 from service.domain.recheck import Due
 from service.domain.span import Span, merged
-from service.jobs.cover import Cover, Covering
+from service.jobs.cover import REFUNDS, Cover, Covering
 from service.ports import Compared, Written
 
 if TYPE_CHECKING:
@@ -47,12 +48,17 @@ class Verdict:
 
 
 class _Comparing:
-    """A store that compares in place of writing: the engine is the one that covers."""
+    """A store that compares in place of writing: the engine is the one that covers.
+
+    Where one page ends and the next begins a refund may be read twice; it is counted, and told, once.
+    """
 
     def __init__(self, store: RefundStore, comparison: ComparingStore, into: Compared) -> None:
         self._store = store
         self._comparison = comparison
         self._into = into
+        self._known: defaultdict[str, set[object]] = defaultdict(set)
+        self._listed = 0
 
     async def covered(self, stream: str) -> list[Span]:
         return await self._store.covered(stream)
@@ -63,14 +69,17 @@ class _Comparing:
     async def write(self, batch: Batch) -> Written:
         told, into = await self._comparison.compare(batch), self._into
         for name in ("missing", "holes", "differing", "altered", "unlisted"):
-            getattr(into, name).extend(getattr(told, name))
+            known = getattr(into, name)
+            known += [one for one in getattr(told, name) if one not in self._known[name]]
+            self._known[name].update(getattr(told, name))
         if len(into.missing) + len(into.differing) + len(into.unlisted) > MOST:
             raise DifferenceError(
                 f"more than {MOST:,} refunds differ from Stripe's",
                 hint="Check that this database and this key are of the same account and mode.",
             )
         into.revoked = merged([*into.revoked, *told.revoked])
-        into.equal += told.equal
+        self._listed += sum(p.claim.rows for p in batch.proofs if p.stream == REFUNDS)
+        into.equal = max(0, self._listed - len(into.missing) - len(into.differing))
         into.seconds |= told.seconds
         into.fields = dict([*into.fields.items(), *told.fields.items()][:20])
         return Written(unchanged=told.equal, changed=len(told.differing), late=len(told.holes))
