@@ -21,14 +21,14 @@ from service.settings import Settings
 from service.simulator.server import Simulator
 from service.simulator.webhooks import signature
 from service.simulator.world import World
-from service.wiring import open_account
+from service.wiring.accounts import open_account
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from service.adapters.postgres.connect import Connection, Pool
     from service.simulator.objects import Json
-    from service.wiring import Account
+    from service.wiring.accounts import Account
 
 DAY = 86_400
 BEGIN = 1_750_000_000 // DAY * DAY

@@ -36,15 +36,15 @@ def _ask(refund_id: str) -> None:
 
 
 async def _cancel(context: Context, refund_id: str) -> None:
-    from service import wiring
     from service.ports import Progress
+    from service.wiring import accounts, passes, places
 
     async with (
-        wiring.open_database(context.settings, context.tell) as database,
-        wiring.open_account(context.settings, database) as account,
+        places.open_database(context.settings, context.tell) as database,
+        accounts.open_account(context.settings, database) as account,
     ):
-        await wiring.cancel(account, refund_id, Progress())
-        known = await wiring.everything_of(database, refund_id)
+        await passes.cancel(account, refund_id, Progress())
+        known = await places.everything_of(database, refund_id)
     context.emit({"refunds": known}, lambda: _text(known))
 
 

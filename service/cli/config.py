@@ -38,7 +38,7 @@ def _shown(settings: Any, name: str) -> str | float | None:
     """What holds: a default that depends on something as it came out, a secret as that it is set."""
     from pydantic import SecretStr
 
-    from service import wiring
+    from service.wiring import places
 
     value = getattr(settings, name)
     if isinstance(value, SecretStr):
@@ -46,7 +46,7 @@ def _shown(settings: Any, name: str) -> str | float | None:
     if name == "global_rate":
         return float(settings.rate_of_all)
     if name == "data_dir":
-        return str(wiring.embedded_root(settings))
+        return str(places.embedded_root(settings))
     if isinstance(value, datetime):
         return value.isoformat()
     return value if value is None or isinstance(value, int | float) else str(value)

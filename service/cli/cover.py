@@ -59,13 +59,13 @@ def sync(*, context: Context) -> None:
 
 
 async def _backfill(context: Context, first: int, last: int) -> None:
-    from service import wiring
     from service.jobs import plan
     from service.jobs.cover import Covering
+    from service.wiring import accounts, passes, places
 
     async with (
-        wiring.open_database(context.settings, context.tell) as database,
-        wiring.open_account(context.settings, database) as account,
+        places.open_database(context.settings, context.tell) as database,
+        accounts.open_account(context.settings, database) as account,
     ):
         bound = await account.settle_bound()
         wanted = plan.wanted_of(first, last, bound)
@@ -83,7 +83,7 @@ async def _backfill(context: Context, first: int, last: int) -> None:
         began = time.perf_counter()
         async with shown(context, progress, span):
             with reads_for(BACKFILL):
-                short_s = await wiring.cover(account, "backfill", span, missing, progress)
+                short_s = await passes.cover(account, "backfill", span, missing, progress)
         reached = min(span.end, progress.settle_bound or span.end)
         left_out = Span(reached, last) if reached < last else None
         _report(context, account.id, "backfill", span, progress, began, left_out)
@@ -91,25 +91,25 @@ async def _backfill(context: Context, first: int, last: int) -> None:
 
 
 async def _sync(context: Context) -> None:
-    from service import wiring
     from service.jobs import plan
+    from service.wiring import accounts, passes, places
 
     async with (
-        wiring.open_database(context.settings, context.tell) as database,
-        wiring.open_account(context.settings, database) as account,
+        places.open_database(context.settings, context.tell) as database,
+        accounts.open_account(context.settings, database) as account,
     ):
         wanted = await account.wanted()
         progress = Progress()
         began = time.perf_counter()
         async with shown(context, progress, wanted):
             with reads_for(POLLS):
-                await wiring.may_read_events(account, progress)
+                await passes.may_read_events(account, progress)
             with reads_for(BACKFILL):
-                short_s = await wiring.cover(
+                short_s = await passes.cover(
                     account, "sync", wanted, lambda store: plan.all_of(store, wanted), progress
                 )
-            short_s += await wiring.look_again(account, wanted, progress)
-            await wiring.catch_up(account, progress)
+            short_s += await passes.look_again(account, wanted, progress)
+            await passes.catch_up(account, progress)
         _report(context, account.id, "sync", wanted, progress, began, None)
         _judge(short_s, progress)
 
@@ -196,10 +196,10 @@ async def _follow(progress: Progress, advance: Any) -> None:
 
 
 async def _estimate(context: Context, first: int, last: int) -> None:
-    from service import wiring
+    from service.wiring import accounts
 
     settings = context.settings
-    found = await wiring.estimate(settings, first, last)
+    found = await accounts.estimate(settings, first, last)
     allowance = settings.read_allowance or FLOOR
     told = {
         "gaps": [_pair(gap) for gap in found.gaps],

@@ -24,17 +24,17 @@ Arguments = Annotated[str, Parameter(allow_leading_hyphen=True, help="Handed to 
 def migrate(*, sql: Sql = False, context: Context) -> None:
     """Bring the schema of the database up to date."""
     if sql:
-        from service import wiring
+        from service.wiring import places
 
-        sys.stdout.write(wiring.migrations_as_sql())
+        sys.stdout.write(places.migrations_as_sql())
         return
     run_async(_migrate(context), stopped="the schema is as it was, or as it is to be")
 
 
 async def _migrate(context: Context) -> None:
-    from service import wiring
+    from service.wiring import places
 
-    done = await wiring.migrate(context.settings)
+    done = await places.migrate(context.settings)
     context.emit(
         {"from": done.from_revision, "to": done.to_revision},
         lambda: (
@@ -55,9 +55,9 @@ def psql(*arguments: Arguments, context: Context) -> None:
 
 
 async def _psql(context: Context, arguments: list[str]) -> int:
-    from service import wiring
+    from service.wiring import places
 
-    async with wiring.database_place(context.settings) as place:
+    async with places.database_place(context.settings) as place:
         binary = (place.server and place.server.binaries.psql) or shutil.which("psql")
         if binary is None:
             raise FatalError(

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.request import Request, urlopen
 
 from service.cli.app import Context, app, run_async
 from service.domain.errors import RefundSyncError
@@ -76,6 +75,8 @@ class Stage:
 
     async def stripe(self, what: str, **values: object) -> dict[str, Any]:
         """Makes something happen at the simulated Stripe."""
+        from urllib.request import Request, urlopen
+
         request = Request(f"{self.url}/_sim/{what}", data=json.dumps(values).encode())  # noqa: S310 - our own, on loopback
         answer: bytes = await asyncio.to_thread(lambda: urlopen(request, timeout=30).read())  # noqa: S310 - as above
         return dict(json.loads(answer))
@@ -86,15 +87,15 @@ def say(text: str) -> None:
 
 
 async def _demo(context: Context) -> None:
-    from service import wiring
+    from service.wiring import places
 
-    folder = wiring.embedded_root(context.defaults) / "demo"
+    folder = places.embedded_root(context.defaults) / "demo"
     _clear(folder)
     say(
         f"A simulated Stripe account with {REFUNDS:,} refunds of a year, at test-mode limits (25 requests/s)."
     )
     year_ago = datetime.now(UTC).date() - timedelta(days=365)
-    async with _simulator(year_ago.isoformat()) as url, wiring.server_of(folder) as server:
+    async with _simulator(year_ago.isoformat()) as url, places.server_of(folder) as server:
         environ = _environment(folder, url, year_ago.isoformat())
         stage = Stage(folder, environ, url, server.dsn, context)
         await _play(stage, year_ago.isoformat())
@@ -104,7 +105,9 @@ async def _demo(context: Context) -> None:
 async def _play(stage: Stage, since: str) -> None:
     say("\nEvery refund of the year, each with its charge and its ledger lines:")
     await stage.run("backfill", "--from", since)
-    say("\nMeanwhile at Stripe: 12 new refunds; an old one fails, and the bank's number of another arrives.")
+    say(
+        "\nMeanwhile at Stripe: 12 new refunds; an old one fails, and the bank's number of another arrives."
+    )
     await stage.stripe("change", kind="new", count=12)
     failed = await stage.stripe("change", kind="fail", count=1)
     arrived = await stage.stripe("change", kind="arn", count=1)
@@ -116,9 +119,9 @@ async def _play(stage: Stage, since: str) -> None:
 
 
 async def _summary(stage: Stage) -> None:
-    from service import wiring
+    from service.wiring import places
 
-    summary = await wiring.summary(stage.dsn)
+    summary = await places.summary(stage.dsn)
     say("\nFor finance, from the views in the schema finance:\n")
     say(f"  {'currency':<10}{'refunds':>9}{'gross':>18}{'failed':>16}{'pending':>16}")
     for row in summary.by_currency[:8]:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from service import wiring
 from service.adapters.postgres.connect import connect, is_pooled
 from service.adapters.postgres.faults import translated
 from service.adapters.postgres.migrate import ABSENT, BEHIND, CURRENT, schema_state
@@ -16,6 +15,7 @@ from service.adapters.stripe.errors import PERMISSIONS, StripeAccessError
 from service.adapters.stripe.identity import who_are_we
 from service.domain.errors import RefundSyncError, SettingError
 from service.domain.money import exponent
+from service.wiring import accounts, places
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -69,7 +69,7 @@ async def _of_stripe(settings: Settings) -> AsyncIterator[Finding]:
         return
     yield _of_key(key)
     yield ok("API version", f"{STRIPE_VERSION}, pinned on every request")
-    async with wiring.make_client(settings, lambda: datetime.now(UTC)) as client:
+    async with accounts.make_client(settings, lambda: datetime.now(UTC)) as client:
         try:
             async for finding in _of_answers(settings, client, livemode=key.livemode):
                 yield finding
@@ -191,7 +191,7 @@ def _of_clock(answer: Answer[Any]) -> Finding:
 
 async def _of_database(settings: Settings) -> AsyncIterator[Finding]:
     try:
-        async with wiring.database_place(settings) as place:
+        async with places.database_place(settings) as place:
             connection = await connect(place.dsn)
             try:
                 async for finding in _of_connection(settings, connection, place.server is not None):

@@ -30,21 +30,21 @@ def show(refund_id: Id, /, *, context: Context) -> None:
 
 
 async def _fetch(context: Context, ids: list[str]) -> None:
-    from service import wiring
     from service.jobs.fetch import fetch as fetch_refunds
     from service.ports import Progress
+    from service.wiring import accounts, passes, places
 
     async with (
-        wiring.open_database(context.settings, context.tell) as database,
-        wiring.open_account(context.settings, database) as account,
+        places.open_database(context.settings, context.tell) as database,
+        accounts.open_account(context.settings, database) as account,
     ):
         progress = Progress()
-        async with wiring.recorded_run(account, "fetch", None, progress) as (run, store):
+        async with passes.recorded_run(account, "fetch", None, progress) as (run, store):
             fetched = await fetch_refunds(account.source, store, ids, progress)
             if fetched.not_found:
                 run.shortfall = f"Stripe does not know {len(fetched.not_found)} of the ids"
         known = [
-            entry for i in fetched.refund_ids for entry in await wiring.everything_of(database, i)
+            entry for i in fetched.refund_ids for entry in await places.everything_of(database, i)
         ]
     context.emit({"refunds": known, "not_found": fetched.not_found}, lambda: _texts(known))
     if fetched.not_found:
@@ -60,10 +60,10 @@ async def _fetch(context: Context, ids: list[str]) -> None:
 
 
 async def _show(context: Context, refund_id: str) -> None:
-    from service import wiring
+    from service.wiring import places
 
-    async with wiring.open_database(context.settings, context.tell) as database:
-        known = await wiring.everything_of(database, refund_id)
+    async with places.open_database(context.settings, context.tell) as database:
+        known = await places.everything_of(database, refund_id)
     if not known:
         raise NotFoundError(
             f"no refund {refund_id} is stored",

@@ -52,12 +52,12 @@ def _on_signal(number: int, stop: asyncio.Event) -> None:
 async def _serve(
     context: Context, stop: asyncio.Event, serves: asyncio.Event, *, wait: bool
 ) -> None:
-    from service import wiring
     from service.daemon import Daemon
+    from service.wiring import accounts, places
 
     async with (
-        wiring.open_database(context.settings, context.tell) as database,
-        wiring.open_account(context.settings, database, daemon=True) as account,
+        places.open_database(context.settings, context.tell) as database,
+        accounts.open_account(context.settings, database, daemon=True) as account,
     ):
         serves.set()
         await Daemon(account, stop, wait=wait).run()

@@ -27,10 +27,10 @@ def status(*, check: Check = False, context: Context) -> None:
 
 
 async def _status(context: Context, *, check: bool) -> None:
-    from service import wiring
+    from service.wiring import places
 
-    async with wiring.open_database(context.settings, context.tell) as database:
-        told = await wiring.status(database)
+    async with places.open_database(context.settings, context.tell) as database:
+        told = await places.status(database)
     context.emit(told, lambda: _text(told))
     if check:
         _judge(told["accounts"])

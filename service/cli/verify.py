@@ -48,14 +48,14 @@ def verify(
 
 
 async def _verify(context: Context, first: int, last: int, *, repair: bool) -> None:
-    from service import wiring
     from service.jobs import plan
     from service.jobs.verify import told
     from service.ports import Progress
+    from service.wiring import accounts, passes, places
 
     async with (
-        wiring.open_database(context.settings, context.tell) as database,
-        wiring.open_account(context.settings, database) as account,
+        places.open_database(context.settings, context.tell) as database,
+        accounts.open_account(context.settings, database) as account,
     ):
         wanted = plan.wanted_of(first, last, await account.settle_bound())
         if wanted.span is None:
@@ -64,7 +64,7 @@ async def _verify(context: Context, first: int, last: int, *, repair: bool) -> N
             return
         progress = Progress()
         async with shown(context, progress, wanted.span):
-            verdict, short_s, asked_events = await wiring.verify(
+            verdict, short_s, asked_events = await passes.verify(
                 account, wanted.span, progress, repair=repair
             )
     found = {
@@ -83,7 +83,7 @@ async def _verify(context: Context, first: int, last: int, *, repair: bool) -> N
         )
     if not verdict.holds:
         raise DifferenceError(
-            wiring.told_short(verdict),
+            passes.told_short(verdict),
             hint="They were repaired."
             if repair
             else "Put it right: the same command with --repair.",

@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from service import wiring
 from service.adapters.metrics import Metrics
 from service.adapters.scheduler import Ticker
 from service.adapters.sd_notify import Notifier
 from service.adapters.web import Checks, Health, serving
 from service.daemon.rounds import FILL, HINTS, NEWEST, RECHECKS, Rounds
 from service.domain.errors import FatalError, RefundSyncError, RetryableError
+from service.wiring import daemons, places
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from contextlib import AbstractAsyncContextManager
 
-    from service.wiring import Account
+    from service.wiring.accounts import Account
 
 log = structlog.get_logger(__name__)
 
@@ -59,7 +59,7 @@ class Daemon:
     async def run(self) -> None:
         notifier = Notifier(os.environ)
         health = Health(self._live, self._ready)
-        async with wiring.receiving(self._account, self._news.set) as (receiver, intake):
+        async with daemons.receiving(self._account, self._news.set) as (receiver, intake):
             if receiver:
                 self.metrics.webhooks = receiver.outcomes
             self._intake = intake
@@ -79,7 +79,7 @@ class Daemon:
 
     async def _until_stopped(self, notifier: Notifier) -> None:
         """Stands by for the lease, then works under it. SIGTERM ends either."""
-        held = wiring.leased(self._account, holder(), wait=self._wait)
+        held = daemons.leased(self._account, holder(), wait=self._wait)
         working = asyncio.create_task(self._under_lease(held))
         stopped = asyncio.create_task(self._stop.wait())
         await asyncio.wait([working, stopped], return_when=asyncio.FIRST_COMPLETED)
@@ -172,7 +172,7 @@ class Daemon:
 
     async def _ready(self) -> Checks:
         """The first fill of history may take hours and does not matter here."""
-        checks = await wiring.database_checks(self._account.database)
+        checks = await places.database_checks(self._account.database)
         if self._rounds is None:
             return {**checks, "lease": "another daemon holds it: standing by"}
         passed = self._rounds.passed_at

@@ -7,13 +7,13 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from service import wiring
 from service.adapters.metrics import Measured
 from service.domain import pace
 from service.domain.span import total_seconds
 from service.jobs import plan
 from service.jobs.cover import EVENTS, REFUNDS, settled
 from service.ports import Progress, reads_for
+from service.wiring import passes, places
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from service.adapters.metrics import Metrics
     from service.domain.span import Span
     from service.jobs.intake import Intake
-    from service.wiring import Account, Gate, Planned
+    from service.wiring.accounts import Account
+    from service.wiring.passes import Gate, Planned
 
 NEWEST, FILL, HINTS, RECHECKS = "newest part", "fill of history", "hints", "rechecks"
 
@@ -70,7 +71,7 @@ class Rounds:
     async def budget(self) -> pace.Budget:
         """What recurring work may read; looked up anew every ten minutes."""
         if self._budget is None or self._now_s() - self._budget[0] > BUDGET_FRESH_S:
-            self._budget = (self._now_s(), await wiring.budget(self._account))
+            self._budget = (self._now_s(), await passes.budget(self._account))
         return self._budget[1]
 
     async def poll_interval_s(self) -> float:
@@ -87,11 +88,11 @@ class Rounds:
             return False
         progress = Progress()
         with self.urgent(), reads_for(pace.POLLS):
-            await wiring.may_read_events(self._account, progress)
+            await passes.may_read_events(self._account, progress)
             wanted = await self._account.wanted()
             await self._cover(NEWEST, wanted, lambda s: plan.newest_part(s, wanted), progress)
             again = Progress()
-            await wiring.look_again(self._account, wanted, again)
+            await passes.look_again(self._account, wanted, again)
             self._metrics.count_rows(again.written)
         self._polled_s = self._now_s()
         self.passed_at = time.monotonic()
@@ -108,7 +109,7 @@ class Rounds:
         """What we had word of, as far as its budget goes."""
         progress = Progress()
         with self.urgent():
-            done = await wiring.read_hints(
+            done = await passes.read_hints(
                 self._account, progress, await self._available(pace.HINTS)
             )
         self._tell(HINTS, progress)
@@ -122,17 +123,17 @@ class Rounds:
         progress = Progress()
         with self.urgent():
             for work, kind in (
-                (wiring.list_due_days, pace.RECHECKS),
-                (wiring.read_due, pace.RECHECKS),
-                (wiring.revisit, pace.REVISITS),
+                (passes.list_due_days, pace.RECHECKS),
+                (passes.read_due, pace.RECHECKS),
+                (passes.revisit, pace.REVISITS),
             ):
                 part = Progress()
                 await work(self._account, part, await self._available(kind))
                 progress.written.add(part.written)
-            await wiring.close_gaps(self._account)
+            await passes.close_gaps(self._account)
         if self._now_s() - self._folded_s >= FOLD_EVERY_S:
             self._folded_s = self._now_s()
-            await wiring.fold_claims(self._account)
+            await passes.fold_claims(self._account)
         self._tell(RECHECKS, progress)
 
     async def fill(self) -> None:
@@ -156,7 +157,7 @@ class Rounds:
     ) -> None:
         short_s = 0
         try:
-            short_s = await wiring.cover(self._account, job, wanted, planned, progress, gate=gate)
+            short_s = await passes.cover(self._account, job, wanted, planned, progress, gate=gate)
         finally:
             self._metrics.count_rows(progress.written)
         self._metrics.runs[job, "incomplete" if short_s else "ok"] += 1
@@ -171,7 +172,7 @@ class Rounds:
         """Coverage as the metrics show it."""
         account, store = self._account, self._account.store()
         wanted = await account.wanted()
-        waiting = await wiring.waiting(account.database, account.id)
+        waiting = await places.waiting(account.database, account.id)
         measured = []
         for stream in (REFUNDS, settled(REFUNDS), EVENTS):
             covered = await store.covered(stream)

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from service import wiring
 from service.adapters.postgres import runs
 from service.adapters.stripe.errors import StripeAccessError
 from service.adapters.stripe.identity import Identity, who_are_we
 from service.domain.errors import SettingError
 from service.settings import Settings
+from service.wiring import accounts
 from tests.builders import CREATED, a_refund, an_observation, batch_of
 from tests.integration.loopback import a_stripe, a_world
 from tests.integration.warehouse import ACCOUNT
@@ -113,11 +113,11 @@ async def test_a_key_of_another_account_writes_nothing(store: PostgresStore, poo
     async with a_stripe() as (stripe, _):
         stripe.faults.set(NAMELESS)
         with pytest.raises(SettingError, match="another account"):
-            async with wiring.open_account(settings_for(stripe, account_id=ACCOUNT), database):
+            async with accounts.open_account(settings_for(stripe, account_id=ACCOUNT), database):
                 pass
         stripe.faults.set({"permissions_removed": []})
         with pytest.raises(SettingError, match=f"belongs to {OURS}"):
-            async with wiring.open_account(settings_for(stripe, account_id=ACCOUNT), database):
+            async with accounts.open_account(settings_for(stripe, account_id=ACCOUNT), database):
                 pass
     assert await pool.fetchval("SELECT array_agg(id) FROM refund_sync.account") == [ACCOUNT]
     assert await pool.fetchval("SELECT count(*) FROM refund_sync.run") == 0
@@ -131,7 +131,7 @@ async def test_a_key_of_the_other_mode_is_refused_before_stripe_is_asked(
     await runs.meet_account(database, ACCOUNT, livemode=held, wanted_from=CREATED)
     async with a_stripe() as (stripe, _):
         with pytest.raises(SettingError, match="mode"):
-            async with wiring.open_account(settings_for(stripe, stripe_api_key=key), database):
+            async with accounts.open_account(settings_for(stripe, stripe_api_key=key), database):
                 pass
         assert not stripe.stats.requests
     assert await pool.fetchval("SELECT array_agg(id) FROM refund_sync.account") == [ACCOUNT]
