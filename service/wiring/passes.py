@@ -16,6 +16,7 @@ from service.adapters.postgres import runs as records
 from service.adapters.postgres.store import PostgresStore
 from service.adapters.stripe.errors import StripeAccessError
 from service.domain import pace
+from service.domain.errors import AccessError, StripeAwayError
 from service.domain.span import Span, span_or_none, total_seconds
 from service.jobs import events as expiry
 from service.jobs import plan, recheck
@@ -286,9 +287,15 @@ def told_short(verdict: verifying.Verdict) -> str:
 
 
 async def cancel(account: Account, refund_id: str, progress: Progress) -> Reading:
-    """Cancels a refund at Stripe, and writes what came of it at once. The only thing that writes there."""
+    """Cancels a refund at Stripe, and writes what came of it at once. The only thing that writes there.
+
+    Its ledger lines are read after that; where they cannot be, it is cancelled none the less.
+    """
     async with recorded_run(account, "cancel", None, progress) as (_, store):
         reading = await account.source.cancel(refund_id, idempotency_key=f"refund-sync-{uuid4()}")
         progress.written.add(await store.write(Batch([reading], [], "cancel")))
-        await fetch(account.source, store, [refund_id], progress)
+        try:
+            await fetch(account.source, store, [refund_id], progress)
+        except (AccessError, StripeAwayError) as error:
+            log.warning("cancel.ledger_not_read", id=refund_id, error=str(error))
     return reading
