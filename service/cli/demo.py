@@ -3,13 +3,14 @@
 import asyncio
 import json
 import os
+import shlex
 import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -98,13 +99,13 @@ async def _demo(context: Context) -> None:
     async with _simulator(year_ago.isoformat()) as url, places.server_of(folder) as server:
         environ = _environment(folder, url, year_ago.isoformat())
         stage = Stage(folder, environ, url, server.dsn, context)
-        await _play(stage, year_ago.isoformat())
+        await _play(stage, year_ago)
     _look_further(folder)
 
 
-async def _play(stage: Stage, since: str) -> None:
+async def _play(stage: Stage, since: date) -> None:
     say("\nEvery refund of the year, each with its charge and its ledger lines:")
-    await stage.run("backfill", "--from", since)
+    await stage.run("backfill", "--from", since.isoformat())
     say(
         "\nMeanwhile at Stripe: 12 new refunds; an old one fails, and the bank's number of another arrives."
     )
@@ -115,10 +116,10 @@ async def _play(stage: Stage, since: str) -> None:
     say("\nA list by created never shows changes of old refunds; the events told of these two:")
     for refund_id in (*failed["ids"], *arrived["ids"]):
         await stage.run("show", refund_id)
-    await _summary(stage)
+    await _summary(stage, since)
 
 
-async def _summary(stage: Stage) -> None:
+async def _summary(stage: Stage, since: date) -> None:
     from service.wiring import places
 
     summary = await places.summary(stage.dsn)
@@ -134,26 +135,50 @@ async def _summary(stage: Stage) -> None:
         say(f"  and {len(summary.by_currency) - 8} more currencies")
     say(f"\n  {'month':<12}{'covered':>9}  complete")
     for row in reversed(summary.by_month):
-        word = (
-            "yes"
-            if row["complete"]
-            else "no, it is not over"
-            if row["share_covered"] > 0 and row is summary.by_month[0]
-            else "no"
-        )
-        say(f"  {row['month']:%Y-%m}     {row['share_covered']:>9.2%}  {word}")
+        say(f"  {row['month']:%Y-%m}     {row['share_covered']:>9.2%}  {completeness(row, since)}")
+
+
+def completeness(row: Mapping[str, Any], since: date) -> str:
+    """Whether that month is complete, and why not: what was asked for begins on the day *since*."""
+    if row["complete"]:
+        return "yes"
+    month: date = row["month"]
+    if since.replace(day=1) == month < since:
+        return f"no, it begins {since}"
+    if month == datetime.now(UTC).date().replace(day=1):
+        return "no, it is not over"
+    return "no"
 
 
 def _look_further(folder: Path) -> None:
+    ours = invocation(sys.argv[0], sys.executable, Path.cwd())
+    here = f"REFUND_SYNC_DATA_DIR={shlex.quote(str(folder))} {ours}"
     say(
         "\nLook further:\n"
-        f"  REFUND_SYNC_DATA_DIR={folder} refund-sync psql\n"
+        f"  {here} psql\n"
         "      table finance.completeness_by_month;\n"
-        f"  REFUND_SYNC_DATA_DIR={folder} refund-sync status\n"
+        f"  {here} status\n"
         "\nWith your own account, a restricted key (see README):\n"
-        "  STRIPE_API_KEY=rk_test_... refund-sync backfill --month 2026-01\n"
+        f"  STRIPE_API_KEY=rk_test_... {ours} backfill --month 2026-01\n"
         "\nThis folder is kept until the next demo."
     )
+
+
+def invocation(argv0: str, executable: str, folder: Path) -> str:
+    """How this program is called from *folder*: by its name only where a shell would find that one."""
+    script = Path(argv0) if Path(argv0).stem != "__main__" else Path(executable)
+    script = (folder / script).with_name("refund-sync")
+    if not script.is_file():
+        return f"{_shortened(folder / executable, folder)} -m service"
+    found = shutil.which("refund-sync")
+    if found and script.samefile(found):
+        return "refund-sync"
+    return _shortened(script, folder)
+
+
+def _shortened(path: Path, folder: Path) -> str:
+    told = str(path.relative_to(folder) if path.is_relative_to(folder) else path)
+    return shlex.quote(told if os.sep in told else f".{os.sep}{told}")
 
 
 def _environment(folder: Path, url: str, since: str) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """``fetch`` and ``show``: single refunds, read from Stripe now or as they are known."""
 
+import json
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -73,47 +74,66 @@ async def _show(context: Context, refund_id: str) -> None:
 
 
 def _texts(known: list[dict[str, Any]]) -> str:
-    return "\n\n".join(_text(entry) for entry in known)
+    return "\n\n".join(told_of(entry) for entry in known)
 
 
-def _text(entry: dict[str, Any]) -> str:
+REFUND_FACTS = (
+    "reason", "failure_reason", "pending_reason", "description", "metadata", "gone_at", "hidden_at",
+)  # fmt: skip
+DESTINATION_FACTS = ("type", "reference", "reference_status", "reference_type", "card_type")
+
+
+def told_of(entry: dict[str, Any]) -> str:
+    """All that is known of one refund: its facts in two columns, however long, then its versions."""
     if "refund" not in entry:
         return f"in quarantine: {entry['quarantine']}"
     refund, link = entry["refund"], entry["charge_link"]
-    lines = [
-        f"{refund['id']}  {refund['status']}  {refund['amount_minor']} {refund['currency']} (minor units)",
-        f"  account     {entry['account_id']}",
-        f"  created     {refund['created_at']}"
-        + ("  in a covered second" if entry["covered"] else ""),
-        f"  observed    {refund['observed_at']}",
-        *_facts(
-            refund,
-            ("reason", "failure_reason", "pending_reason", "description", "metadata", "gone_at"),
-        ),
+    covered = "  in a covered second" if entry["covered"] else ""
+    facts = [
+        ("account", entry["account_id"]),
+        ("created", f"{refund['created_at']}{covered}"),
+        ("observed", refund["observed_at"]),
+        *_facts(refund, REFUND_FACTS),
         *_facts(link, tuple(link)),
-        *(
-            _facts(
-                entry["destination_details"],
-                ("type", "reference", "reference_status", "reference_type", "card_type"),
-            )
-            if entry["destination_details"]
-            else ()
-        ),
-        *(
-            f"  ledger      {b['id']}  {b['reporting_category']}  {b['net_minor']} {b['currency']}  {b['status']}"
-            for b in entry["balance_transactions"]
-        ),
+        *_facts(entry["destination_details"] or {}, DESTINATION_FACTS),
+        *(("ledger", _ledger(line)) for line in entry["balance_transactions"]),
+        *(fact for version in entry["versions"] for fact in _version(version)),
     ]
-    return "\n".join([*lines, *map(_version, entry["versions"])])
+    width = max(len(label) for label, _ in facts)
+    amount = f"{refund['amount_minor']} {refund['currency']} (minor units)"
+    head = f"{refund['id']}  {refund['status']}  {amount}"
+    return "\n".join([head, *(f"  {label:<{width}}  {said}" for label, said in facts)])
 
 
-def _facts(values: dict[str, Any], names: tuple[str, ...]) -> list[str]:
-    return [f"  {name:<11} {values[name]}" for name in names if values.get(name) not in (None, {})]
+def _facts(values: dict[str, Any], names: tuple[str, ...]) -> list[tuple[str, str]]:
+    return [(name, _plain(values[name])) for name in names if values.get(name) not in (None, {})]
 
 
-def _version(version: dict[str, Any]) -> str:
-    head = f"  version {version['version']}   {version['observed_at']}  by {version['source']}"
-    changes = version["changes"] or {}
-    return "\n".join(
-        [head, *(f"      {name}: {before} -> {after}" for name, (before, after) in changes.items())]
-    )
+def _ledger(line: dict[str, Any]) -> str:
+    amount = f"{line['net_minor']} {line['currency']}"
+    return f"{line['id']}  {line['reporting_category']}  {amount}  {line['status']}"
+
+
+def _version(version: dict[str, Any]) -> list[tuple[str, str]]:
+    head = (f"version {version['version']}", f"{version['observed_at']}  by {version['source']}")
+    changes = changes_by_part(version["changes"] or {})
+    told = ((name, f"{_plain(a)} -> {_plain(b)}") for name, (a, b) in changes.items())
+    return [head, *(("", f"  {name}: {change}") for name, change in told)]
+
+
+def changes_by_part(changes: dict[str, Any]) -> dict[str, Any]:
+    """What changed, the JSON of destination details only by those parts that have no field of their own."""
+    whole = "destination_details"
+    fields = {name: change for name, change in changes.items() if name != whole}
+    before, after = (part or {} for part in changes.get(whole, ({}, {})))
+    for name in sorted({*before, *after}):
+        change = [before.get(name), after.get(name)]
+        if change[0] != change[1] and change not in fields.values():
+            fields[f"{whole}.{name}"] = change
+    return fields
+
+
+def _plain(value: Any) -> str:
+    if value is None:
+        return "-"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

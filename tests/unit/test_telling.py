@@ -1,0 +1,102 @@
+"""What commands say to people: where they look further, how far a month goes, what is known of a refund."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from service.cli.demo import completeness, invocation
+from service.cli.refunds import changes_by_part, told_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def a_script(folder: Path) -> Path:
+    script = folder / ".venv" / "bin" / "refund-sync"
+    script.parent.mkdir(parents=True)
+    script.touch()
+    script.chmod(0o755)
+    return script
+
+
+@pytest.mark.parametrize("argv0", ["refund-sync", "service/__main__.py"])
+def test_the_demo_tells_a_command_that_works_where_it_was_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, argv0: str
+) -> None:
+    script = a_script(tmp_path)
+    python = str(script.with_name("python"))
+    started = str(script) if argv0 == "refund-sync" else str(tmp_path / argv0)
+    monkeypatch.setenv("PATH", os.defpath)
+    assert invocation(started, python, tmp_path) == ".venv/bin/refund-sync"
+    assert invocation(started, python, script.parent) == "./refund-sync"
+    assert invocation(started, python, tmp_path / "elsewhere") == str(script)
+    monkeypatch.setenv("PATH", str(script.parent))
+    assert invocation(started, python, tmp_path) == "refund-sync"
+
+
+def test_without_a_script_the_demo_tells_the_module(tmp_path: Path) -> None:
+    started = str(tmp_path / "service" / "__main__.py")
+    python = str(tmp_path / "bin" / "python")
+    assert invocation(started, python, tmp_path) == "bin/python -m service"
+
+
+def test_the_month_in_which_history_begins_says_so() -> None:
+    def said(month: date, since: date, *, complete: bool = False) -> str:
+        return completeness({"complete": complete, "month": month}, since)
+
+    assert said(date(2025, 11, 1), date(2025, 11, 25)) == "no, it begins 2025-11-25"
+    assert said(date(2025, 12, 1), date(2025, 11, 25), complete=True) == "yes"
+    assert said(date(2025, 11, 1), date(2025, 11, 1)) == "no"
+    now = datetime.now(UTC).date().replace(day=1)
+    assert said(now, now - timedelta(days=365)) == "no, it is not over"
+
+
+def a_known_refund(**changes: Any) -> dict[str, Any]:
+    return {
+        "account_id": "acct_1",
+        "covered": True,
+        "refund": {
+            "id": "re_1", "status": "failed", "amount_minor": 100, "currency": "usd",
+            "created_at": "2026-01-01", "observed_at": "2026-01-02",
+        },
+        "charge_link": {"charge_id": "ch_1", "failure_balance_transaction_id": "txn_2"},
+        "destination_details": None,
+        "balance_transactions": [],
+        "versions": [
+            {"version": 2, "observed_at": "2026-01-02", "source": "hint", "changes": changes}
+        ],
+    }  # fmt: skip
+
+
+def test_what_is_known_of_a_refund_stands_in_two_columns() -> None:
+    lines = told_of(a_known_refund(status=["pending", "failed"])).splitlines()
+    account, charge, failure = (
+        next(line for line in lines if label in line)
+        for label in ("account", "charge_id", "failure_balance_transaction_id")
+    )
+    column = failure.index("txn_2")
+    assert account.index("acct_1") == charge.index("ch_1") == column
+    assert lines[-1] == " " * (column + 2) + "status: pending -> failed"
+
+
+def test_parts_of_destination_details_are_told_once_and_unknown_ones_by_name() -> None:
+    before = {"reference_status": "pending", "type": "refund", "later": 1}
+    after = {"reference_status": "available", "type": "refund", "later": 2, "reference": "7"}
+    told = changes_by_part(
+        {
+            "reference": [None, "7"],
+            "reference_status": ["pending", "available"],
+            "destination_details": [before, after],
+        }
+    )
+    assert told == {
+        "reference": [None, "7"],
+        "reference_status": ["pending", "available"],
+        "destination_details.later": [1, 2],
+    }
+    appeared = changes_by_part({"destination_details": [None, {"reference": "7"}]})
+    assert appeared == {"destination_details.reference": [None, "7"]}
