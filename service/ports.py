@@ -116,11 +116,15 @@ class Written:
 
 @dataclass(slots=True)
 class Progress:
-    """How far a run has come; *settle_bound* is the earliest that any of its reads met."""
+    """How far a run has come; *settle_bound* is the earliest that any of its reads met.
+
+    *planned_s* are the seconds that it set out to read so far, *covered_s* those that it proved.
+    """
 
     requests: int = 0
     objects: int = 0
     settle_bound: int | None = None
+    planned_s: int = 0
     covered_s: int = 0
     written: Written = field(default_factory=Written)
 

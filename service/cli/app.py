@@ -11,8 +11,8 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -106,38 +106,6 @@ class Session:
         elif text is not None and (told := text()):
             print(told, flush=True)
 
-    @contextmanager
-    def bar(self, title: str, *, total: int) -> Iterator[Callable[[int, int], None]]:
-        """A progress bar on stderr; call it with how much is done and how many objects came."""
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            Progress,
-            TaskProgressColumn,
-            TextColumn,
-            TimeElapsedColumn,
-        )
-
-        columns = (
-            TextColumn("{task.description}"), BarColumn(bar_width=None), TaskProgressColumn(),
-            TextColumn("{task.fields[objects]:,} refunds"), TimeElapsedColumn(),
-        )  # fmt: skip
-        with Progress(*columns, console=Console(stderr=True)) as progress, _logs_above_it():
-            task = progress.add_task(title, total=total, objects=0)
-            yield lambda done, objects: progress.update(task, completed=done, objects=objects)
-
-
-@contextmanager
-def _logs_above_it() -> Iterator[None]:
-    """While a bar is shown, log lines go the way that puts them above it, not into it."""
-    handlers = [h for h in logging.getLogger().handlers if isinstance(h, logging.StreamHandler)]
-    before = [handler.setStream(sys.stderr) for handler in handlers]
-    try:
-        yield
-    finally:
-        for handler, stream in zip(handlers, before, strict=True):
-            handler.setStream(stream or sys.stderr)
-
 
 Context = Annotated[Session, Parameter(parse=False)]
 
@@ -220,11 +188,8 @@ def _tell_traceback(session: Session) -> None:
     session.tell(traceback.format_exc())
 
 
-GOES_ON = "what was proven is committed; the same command goes on with what remains"
-
-
-def run_async(work: Coroutine[Any, Any, T], *, stopped: str = GOES_ON) -> T:
-    """Runs *work* to its end; *stopped* is said where a signal ends it first.
+def run_async(work: Coroutine[Any, Any, T], *, stopped: object = "") -> T:
+    """Runs *work* to its end; what *stopped* is by then is said where a signal ends it first.
 
     The first SIGINT or SIGTERM cancels it, so that it can commit what it has; a second one ends the
     process at once. The exit code is 130 or 143 then.
@@ -244,7 +209,7 @@ def run_async(work: Coroutine[Any, Any, T], *, stopped: str = GOES_ON) -> T:
             return runner.run(main())
     except (asyncio.CancelledError, KeyboardInterrupt):
         number = got[0] if got else signal.SIGINT
-        print(f"stopped: {stopped}", file=sys.stderr)
+        print(f"stopped: {stopped}".rstrip(": "), file=sys.stderr)
         raise SystemExit(128 + number) from None
 
 

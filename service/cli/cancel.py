@@ -20,7 +20,10 @@ def cancel(refund_id: Id, /, *, yes: Yes = False, context: Context) -> None:
     """
     if not yes:
         _ask(refund_id)
-    run_async(_cancel(context, refund_id))
+    run_async(
+        _cancel(context, refund_id),
+        stopped=f"it may be cancelled all the same; refund-sync fetch {refund_id} tells",
+    )
 
 
 def _ask(refund_id: str) -> None:

@@ -1,14 +1,12 @@
 """``backfill`` and ``sync``: the one job over the spans that were asked for."""
 
-import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from service.cli.app import Context, app, run_async
+from service.cli.progress import Standing, shown
 from service.cli.spans import span_of
 from service.domain.errors import DifferenceError, RefundSyncError
 from service.domain.pace import BACKFILL, FLOOR, POLLS
@@ -46,7 +44,10 @@ def backfill(
     Safe to interrupt and to repeat: it goes on where it was, and reads nothing twice.
     """
     first, last = span_of(start, end, month, since=context.settings.since_s, now=int(time.time()))
-    run_async(_estimate(context, first, last) if dry_run else _backfill(context, first, last))
+    if dry_run:
+        run_async(_estimate(context, first, last), stopped="nothing was written")
+    else:
+        run_async(_backfill(context, first, last, standing := Standing()), stopped=standing)
 
 
 @app.command
@@ -55,12 +56,12 @@ def sync(*, context: Context) -> None:
 
     Reads what is new, the events that tell of changes, and whatever is due to be read again.
     """
-    run_async(_sync(context))
+    run_async(_sync(context, standing := Standing()), stopped=standing)
 
 
-async def _backfill(context: Context, first: int, last: int) -> None:
+async def _backfill(context: Context, first: int, last: int, standing: Standing) -> None:
     from service.jobs import plan
-    from service.jobs.cover import Covering
+    from service.jobs.cover import REFUNDS, Covering
     from service.wiring import accounts, passes, places
 
     async with (
@@ -81,7 +82,11 @@ async def _backfill(context: Context, first: int, last: int) -> None:
 
         progress = Progress()
         began = time.perf_counter()
-        async with shown(context, progress, span):
+        store = account.store()
+        async with (
+            standing.of(progress, span, lambda: store.covered(REFUNDS)),
+            shown(context, progress, "covering"),
+        ):
             with reads_for(BACKFILL):
                 short_s = await passes.cover(account, "backfill", span, missing, progress)
         reached = min(span.end, progress.settle_bound or span.end)
@@ -90,8 +95,9 @@ async def _backfill(context: Context, first: int, last: int) -> None:
         _judge(short_s, progress)
 
 
-async def _sync(context: Context) -> None:
+async def _sync(context: Context, standing: Standing) -> None:
     from service.jobs import plan
+    from service.jobs.cover import REFUNDS
     from service.wiring import accounts, passes, places
 
     async with (
@@ -101,7 +107,11 @@ async def _sync(context: Context) -> None:
         wanted = await account.wanted()
         progress = Progress()
         began = time.perf_counter()
-        async with shown(context, progress, wanted):
+        store = account.store()
+        async with (
+            standing.of(progress, wanted, lambda: store.covered(REFUNDS)),
+            shown(context, progress, "covering"),
+        ):
             with reads_for(POLLS):
                 await passes.may_read_events(account, progress)
             with reads_for(BACKFILL):
@@ -171,28 +181,6 @@ def _left_out(start: int, end: int) -> str:
 
 def _pair(span: Span) -> list[str]:
     return [instant(span.start).isoformat(), instant(span.end).isoformat()]
-
-
-@asynccontextmanager
-async def shown(context: Context, progress: Progress, wanted: Span) -> AsyncIterator[None]:
-    """A bar on stderr while the body runs, where a person can see it."""
-    if not context.shows_progress:
-        yield
-        return
-    with context.bar("covering", total=wanted.seconds) as advance:
-        teller = asyncio.create_task(_follow(progress, advance))
-        try:
-            yield
-        finally:
-            teller.cancel()
-            await asyncio.gather(teller, return_exceptions=True)
-            advance(progress.covered_s, progress.written.inserted)
-
-
-async def _follow(progress: Progress, advance: Any) -> None:
-    while True:
-        advance(progress.covered_s, progress.objects)
-        await asyncio.sleep(0.1)
 
 
 async def _estimate(context: Context, first: int, last: int) -> None:

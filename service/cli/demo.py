@@ -29,7 +29,7 @@ class DemoError(RefundSyncError):
 @app.command
 def demo(*, context: Context) -> None:
     """Show the main job on 20,000 simulated refunds: no key, no Postgres needed. About a minute."""
-    run_async(_demo(context))
+    run_async(_demo(context), stopped="the next demo begins anew")
 
 
 def _clear(folder: Path) -> None:

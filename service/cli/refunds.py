@@ -21,7 +21,7 @@ def fetch(*ids: Ids, context: Context) -> None:
     """Read these refunds, or those of a charge or payment intent, from Stripe now."""
     if not ids:
         raise UsageError("fetch needs an id", hint="Such as: refund-sync fetch re_123")
-    run_async(_fetch(context, list(dict.fromkeys(ids))))
+    run_async(_fetch(context, list(dict.fromkeys(ids))), stopped="what was read is stored")
 
 
 @app.command

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from service.cli.app import Context, app, run_async
-from service.cli.cover import From, Month, To, shown
+from service.cli.cover import From, Month, To
+from service.cli.progress import shown
 from service.cli.spans import span_of
 from service.domain.errors import DifferenceError
 from service.domain.span import Span, instant
@@ -44,7 +45,12 @@ def verify(
     covered second takes back what was claimed of it; nothing else is changed without --repair.
     """
     first, last = span_of(start, end, month, since=context.settings.since_s, now=int(time.time()))
-    run_async(_verify(context, first, last, repair=repair))
+    run_async(
+        _verify(context, first, last, repair=repair),
+        stopped="what was repaired stays; the same command begins again"
+        if repair
+        else "no refund was changed; the same command begins again",
+    )
 
 
 async def _verify(context: Context, first: int, last: int, *, repair: bool) -> None:
@@ -63,7 +69,7 @@ async def _verify(context: Context, first: int, last: int, *, repair: bool) -> N
             context.emit({"span": None})
             return
         progress = Progress()
-        async with shown(context, progress, wanted.span):
+        async with shown(context, progress, "verifying"):
             verdict, short_s, asked_events = await passes.verify(
                 account, wanted.span, progress, repair=repair
             )

@@ -90,6 +90,7 @@ class Cover:
         frontier = Frontier(covering.spans, open_top=covering.open_top)
         writers = [asyncio.create_task(self._write_all(covering)) for _ in range(WRITERS)]
         self._covering = covering
+        self._progress.planned_s += total_seconds(covering.spans)
         try:
             await self._read_until_done(frontier, writers)
             await self._drained(writers)

@@ -48,6 +48,7 @@ for arguments, values in json.load(sys.stdin):
 print(json.dumps(told))
 """
 COLOR = re.compile(r"\x1b\[[0-9;]*3[0-7]m")
+SHARE = re.compile(r"\d+%")
 
 
 @dataclass(frozen=True)
@@ -344,6 +345,16 @@ def test_a_terminal_gets_a_bar_unless_it_is_unwanted_and_no_color_is_heard(shell
     plain = in_a_terminal(shell, *SPAN, NO_COLOR="1")
     assert "covering" in plain
     assert not COLOR.search(plain)
+
+
+def test_a_bar_measures_what_is_read_and_ends_full_where_all_was_covered(shell: Shell) -> None:
+    of_a_part, of_the_rest, of_nothing, of_all = (
+        in_a_terminal(shell, *command, NO_COLOR="1")
+        for command in (("backfill", "--month", "2025-02"), SPAN, SPAN, ("verify", *SPAN[1:]))
+    )
+    for seen in (of_a_part, of_the_rest, of_nothing, of_all):
+        assert SHARE.findall(seen)[-1] == "100%", seen
+    assert "verifying" in of_all
 
 
 def test_a_reader_that_went_away_ends_it_quietly(shell: Shell) -> None:

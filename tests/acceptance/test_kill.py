@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import re
 import signal
 import time
 from datetime import UTC, datetime
@@ -26,6 +27,9 @@ KILLS = 20
 INSIDE_A_TRANSACTION = 5
 CONCURRENCY = 6
 REFUNDS = 40_000
+STOPPED = re.compile(
+    r"stopped: ([\d,]+) refunds stored; (\d+) % of the span is proven; the same command goes on"
+)
 
 
 async def test_killed_twenty_times_it_ends_equal_and_repeats_only_what_was_in_flight(
@@ -117,16 +121,22 @@ async def test_a_signal_commits_what_is_proven_and_says_what_remains(
 ) -> None:
     with simulated_stripe(refunds=20_000, latency_ms=20) as stripe:
         stage = Stage(stripe, open_folder, database, {"concurrency": 4, "endpoint_rate": 40})
+        told = []
         for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
             process = stage.start(*SPAN)
             await _until_it_writes(stage, process)
             process.send_signal(number)
             _, err = process.communicate(timeout=60)
             assert process.returncode == code, err
-            assert "remain" in err
+            told.append(STOPPED.search(err))
+            assert told[-1], err
         async with stage.connection() as connection:
             outcomes = await connection.fetch("SELECT outcome FROM refund_sync.run")
             assert [row[0] for row in outcomes] == ["stopped", "stopped"]
+            stored = await connection.fetchval("SELECT count(*) FROM refund_sync.refund")
+        assert sum(int(found[1].replace(",", "")) for found in told if found) == stored
+        first, second = (int(found[2]) for found in told if found)
+        assert 0 < first < second < 100
         stage.run(*SPAN)
         await stage.assert_equal_to_stripe()
 

@@ -100,6 +100,15 @@ async def test_a_span_is_read_whole_and_covered_by_many_workers() -> None:
     assert len(source.asked) < 60
 
 
+async def test_what_is_planned_are_the_gaps_and_all_of_it_is_proven_in_the_end() -> None:
+    source, store, progress = Listing(keys_every(100, 5_000)), Memory(), Progress()
+    half = Span(0, WANTED.end // 2)
+    for spans in ([half], gaps(WANTED, [half])):
+        await cover_with(source, store, progress).run(Covering(spans))
+        assert progress.planned_s == progress.covered_s > 0
+    assert progress.planned_s == WANTED.seconds
+
+
 async def test_a_second_that_fills_pages_is_drained_before_it_is_claimed() -> None:
     source, store = Listing(keys_every(7, 3, ties=950)), Memory()
     await cover_with(source, store).run(Covering([WANTED]))

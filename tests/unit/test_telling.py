@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from service.cli.demo import completeness, invocation
+from service.cli.progress import GOES_ON, NOTHING_YET, Standing, what_remains
 from service.cli.refunds import changes_by_part, told_of
+from service.domain.errors import DatabaseAwayError
+from service.domain.span import Span
+from service.ports import Progress, Written
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -100,3 +105,25 @@ def test_parts_of_destination_details_are_told_once_and_unknown_ones_by_name() -
     }
     appeared = changes_by_part({"destination_details": [None, {"reference": "7"}]})
     assert appeared == {"destination_details.reference": [None, "7"]}
+
+
+def test_a_command_that_is_stopped_says_in_figures_what_remains() -> None:
+    progress = Progress(written=Written(inserted=12_000, changed=300, unchanged=5))
+    span = Span(0, 1000)
+    assert what_remains(progress, span, 419).startswith("12,300 refunds stored; 41 % of the span")
+    assert "99 % of the span" in what_remains(progress, span, 999)
+    assert "all of the span" in what_remains(progress, span, 1000)
+
+
+async def test_where_the_database_cannot_be_asked_a_stopped_command_says_so_without_figures() -> (
+    None
+):
+    async def away() -> list[Span]:
+        raise DatabaseAwayError("the database is away")
+
+    standing = Standing()
+    assert str(standing) == NOTHING_YET
+    with pytest.raises(asyncio.CancelledError):
+        async with standing.of(Progress(), Span(0, 10), away):
+            raise asyncio.CancelledError
+    assert str(standing) == GOES_ON
