@@ -45,6 +45,16 @@ class Reading:
     undecodable: Sequence[Undecodable] = ()
     requests: int = 1
     hints: Sequence[Hint] = ()
+    same: int = 0
+    """So many more refunds are on the page, just as they were received when they were stored."""
+
+
+class Memory(Protocol):
+    """What the warehouse remembers of how refunds were received."""
+
+    async def same(self, received: Mapping[str, bytes]) -> frozenset[str]:
+        """Ids of refunds that were stored from the same bytes, and that a read now tells nothing of."""
+        ...
 
 
 class ListSource(Protocol):

@@ -2,6 +2,10 @@
 
 ALTER TABLE refund_sync.refund ADD COLUMN hidden_at TIMESTAMP WITH TIME ZONE;
 
+ALTER TABLE refund_sync.refund ADD COLUMN received_hash BYTEA;
+
+COMMENT ON COLUMN refund_sync.refund.received_hash IS 'Digest of all that the list sent of it, to tell at once that nothing is new.';
+
 COMMENT ON COLUMN refund_sync.refund.hidden_at IS 'When Stripe was found not to list it, though it still knows it: on a test clock, say. Empty when it is listed.';
 
 COMMENT ON COLUMN refund_sync.refund_version.source IS 'What found it: list, second look, recheck, hint, verify, fetch, cancel; upgrade where only our own form changed.';

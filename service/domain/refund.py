@@ -134,6 +134,8 @@ class Observation:
     hydrated: bool
     observed_at: datetime
     listed_at: datetime | None
+    received: bytes | None = None
+    """Digest of all that a list sent of it; None where it was read otherwise."""
 
 
 @dataclass(frozen=True, slots=True)

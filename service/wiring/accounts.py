@@ -13,6 +13,7 @@ from service.adapters.postgres import runs as records
 from service.adapters.postgres.compare import PostgresComparison
 from service.adapters.postgres.connect import connect
 from service.adapters.postgres.lease import held_by
+from service.adapters.postgres.memory import PostgresMemory
 from service.adapters.postgres.migrate import CURRENT, schema_state
 from service.adapters.postgres.rechecks import EventGaps, PostgresDue
 from service.adapters.postgres.store import PostgresStore, SystemClock
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from service.adapters.postgres.runs import ReadLog
     from service.adapters.postgres.store import Database
     from service.jobs.record import Run
-    from service.ports import Clock
+    from service.ports import Clock, Memory
     from service.settings import Settings
 
 BESIDE_A_DAEMON = 0.5
@@ -66,13 +67,19 @@ class Account:
     def gaps(self) -> EventGaps:
         return EventGaps(self.database, self.id)
 
+    def forgetful_source(self) -> StripeRefunds:
+        """Refunds decoded whatever is known of them, to be compared column by column."""
+        return make_source(self.settings, self.client)
+
     def comparison(self, run: Run) -> PostgresComparison:
         return PostgresComparison(self.database, self.id, run.id)
 
     def on(self, database: Database) -> Account:
         """The same account by way of another pool of the same database."""
         reads = records.ReadLog(database, self.id, self.client.counters.reads, self.clock)
-        return replace(self, database=database, reads=reads)
+        memory = PostgresMemory(database, self.id, self.clock)
+        source = make_source(self.settings, self.client, memory)
+        return replace(self, database=database, reads=reads, source=source)
 
     async def settle_bound(self) -> int:
         """The latest instant that a claim could reach now, by the database's clock."""
@@ -102,12 +109,19 @@ def make_client(
     )
 
 
-def make_source(settings: Settings, client: StripeClient) -> StripeRefunds:
+def make_source(
+    settings: Settings, client: StripeClient, memory: Memory | None = None
+) -> StripeRefunds:
+    """Refunds as this account reads them; with *memory*, what it knows is not decoded again."""
     policy = settings.metadata
     kept = frozenset(key.strip() for key in policy.split(",") if key.strip())
     decoder = Decoder("keep" if policy == "keep" else "drop" if policy == "drop" else kept)
     return StripeRefunds(
-        client, decoder, hydrate=settings.hydrate, settle_lag_s=settings.settle_lag_s
+        client,
+        decoder,
+        hydrate=settings.hydrate,
+        settle_lag_s=settings.settle_lag_s,
+        memory=memory,
     )
 
 
@@ -135,8 +149,9 @@ async def open_account(
         )
         ours = clock or SystemClock()
         yield Account(
-            settings, database, client, make_source(settings, client), identity.account_id,
-            int(met.timestamp()),
+            settings, database, client,
+            make_source(settings, client, PostgresMemory(database, identity.account_id, ours)),
+            identity.account_id, int(met.timestamp()),
             records.ReadLog(database, identity.account_id, client.counters.reads, ours), ours,
         )  # fmt: skip
 

@@ -247,7 +247,7 @@ async def _verified(
     permitted: bool,
 ) -> tuple[verifying.Verdict, int]:
     verifier = verifying.Verifier(
-        account.source, store, account.comparison(run), account.database.clock.now,
+        account.forgetful_source(), store, account.comparison(run), account.database.clock.now,
         (lambda: read_events(account, Progress(), again=False)) if permitted else None,
         account.settings.concurrency, account.settings.drain_s,
     )  # fmt: skip

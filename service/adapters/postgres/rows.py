@@ -19,7 +19,7 @@ REFUND_COLUMNS = (
     "failure_reason", "pending_reason", "receipt_number", "description", "metadata",
     "presentment_amount_minor", "presentment_currency", "next_action_type",
     "next_action_expires_at", "customer_id", "payment_method_id", "raw", "content_hash", "version",
-    "observed_at", "first_seen_at", "first_listed_at",
+    "observed_at", "first_seen_at", "first_listed_at", "received_hash",
 )  # fmt: skip
 CHARGE_LINK_COLUMNS = ("account_id", "refund_id", *ChargeLink._fields)
 DESTINATION_COLUMNS = ("account_id", "refund_id", *Destination._fields)

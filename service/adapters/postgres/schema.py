@@ -116,6 +116,12 @@ refund = sa.Table(
         "When Stripe was found not to list it, though it still knows it: on a test clock, say."
         " Empty when it is listed.",
     ),
+    column(
+        "received_hash",
+        sa.LargeBinary(),
+        "Digest of all that the list sent of it, to tell at once that nothing is new.",
+        nullable=True,
+    ),
     sa.Index("refund_created", "created_at"),
     comment="Refunds, each as it was last seen. Its earlier versions are in refund_version.",
 )

@@ -56,7 +56,8 @@ async def write_batch(
     """Everything of *batch*, inside the caller's transaction. Idempotent. Due times count from *now*."""
     observations = latest_by_id([o for r in batch.readings for o in r.observations])
     todo = await _sort(connection, account_id, observations, now)
-    written = Written(inserted=len(todo.new), unchanged=todo.unchanged)
+    same = sum(reading.same for reading in batch.readings)
+    written = Written(inserted=len(todo.new), unchanged=todo.unchanged + same)
     await _change(connection, account_id, todo, batch.source, written)
     await _add(connection, account_id, todo.new, batch.source)
     await facts.write_charges(connection, account_id, observations)
@@ -197,6 +198,7 @@ async def _update(
             version,
             o.observed_at,
             o.listed_at,
+            o.received,
         )
         for o, version in changed
     ]
@@ -232,7 +234,19 @@ async def _add(
         raw, at = seen.raw(), seen.observed_at
         values = rows.refund_values(seen.refund)
         first = min(at, seen.listed_at or at)
-        refunds.append((account_id, *values, raw, seen.content_hash, 1, at, first, seen.listed_at))
+        refunds.append(
+            (
+                account_id,
+                *values,
+                raw,
+                seen.content_hash,
+                1,
+                at,
+                first,
+                seen.listed_at,
+                seen.received,
+            )
+        )
         versions.append((account_id, seen.refund.id, 1, at, source, None, raw))
     await copy(connection, "refund", rows.REFUND_COLUMNS, refunds)
     links = [(account_id, o.refund.id, *o.link) for o in new]

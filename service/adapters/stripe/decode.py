@@ -28,6 +28,7 @@ from service.domain.refund import (
     Observation,
     Refund,
 )
+from service.domain.walk import Key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,6 +54,7 @@ _parts = msgspec.json.Decoder(shapes.ExpandedParts).decode
 _charge = msgspec.json.Decoder(shapes.ChargeShape).decode
 _line = msgspec.json.Decoder(shapes.LedgerShape).decode
 _id = msgspec.json.Decoder(shapes.OnlyId).decode
+_key = msgspec.json.Decoder(shapes.OnlyKey).decode
 _created = msgspec.json.Decoder(shapes.OnlyCreated).decode
 
 
@@ -70,8 +72,17 @@ class Decoder:
             msgspec.msgpack.encode((FORM_VERSION, policy)), digest_size=FORM_BYTES
         ).digest()
 
+    def received(self, body: Json) -> bytes:
+        """A digest of all that was received, expanded members too, and of the form it is decoded in."""
+        return self._form + blake2b(body, digest_size=16).digest()
+
     def observe(
-        self, body: Json, *, observed_at: datetime, listed_at: datetime | None = None
+        self,
+        body: Json,
+        *,
+        observed_at: datetime,
+        listed_at: datetime | None = None,
+        received: bytes | None = None,
     ) -> Observation:
         """The refund in *body*. Raises one of ``FAILURES`` where it is none.
 
@@ -90,6 +101,7 @@ class Decoder:
             hydrated=is_hydrated(link, charge, ledger),
             observed_at=observed_at,
             listed_at=listed_at,
+            received=received,
         )
 
     def payload(self, body: Json) -> str:
@@ -123,6 +135,12 @@ class Decoder:
     def _metadata_text(self, metadata: dict[str, Any] | None) -> str | None:
         kept = kept_metadata(metadata, self._metadata)
         return None if kept is None else masked_text_of(kept, free=True)
+
+
+def key_in(body: Json) -> Key | None:
+    """Where an object stands, the rest of it passed over; None where it does not say."""
+    placed = _tried(_key, body)
+    return Key(placed.created, placed.id) if placed else None
 
 
 def id_and_created(body: Json) -> tuple[str | None, int | None]:

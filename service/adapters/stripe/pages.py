@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from service.adapters.stripe.decode import FAILURES, id_and_created
+from service.adapters.stripe.decode import FAILURES, id_and_created, key_in
 from service.domain.refund import Observation, Undecodable
 from service.domain.walk import Key, Page
 from service.ports import Reading
@@ -48,14 +48,42 @@ class Odd:
     error: str
 
 
-def reading_of(answer: Answer[Listing], query: Query, decoder: Decoder, lag_s: int) -> Reading:
-    """The page as listed, hydrated as far as the answer goes.
+Item = Observation | Odd | Key
+"""A refund; something that is none; or one that is stored just so and was not decoded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """Digests of what was received, in the order of the page, and which of them the warehouse knows."""
+
+    received: Sequence[bytes | None]
+    same: frozenset[str] = frozenset()
+
+
+def keys_of(answer: Answer[Listing]) -> list[Key | None]:
+    """Where the objects of a page stand, as far as that can be read without decoding them."""
+    return [key_in(raw) for raw in answer.value.data]
+
+
+def reading_of(
+    answer: Answer[Listing],
+    query: Query,
+    decoder: Decoder,
+    lag_s: int,
+    recalled: Recalled | None = None,
+) -> Reading:
+    """The page as listed, hydrated as far as the answer goes; what is *recalled* is not decoded again.
 
     Objects at the end of a page that goes on, of which no second is known, are left to the next read,
     which lists them again: then their neighbours tell more.
     """
     at = answer.observed_at
-    found = [_found(raw, decoder, answer) for raw in answer.value.data]
+    digests = recalled.received if recalled else [None] * len(answer.value.data)
+    same = recalled.same if recalled else frozenset[str]()
+    found = [
+        _found(raw, decoder, answer, digest, same)
+        for raw, digest in zip(answer.value.data, digests, strict=True)
+    ]
     keys = [key for key in map(_key_of, found) if key]
     if answer.value.has_more and keys:
         while isinstance(last := found[-1], Odd) and last.created is None:
@@ -67,11 +95,12 @@ def reading_of(answer: Answer[Listing], query: Query, decoder: Decoder, lag_s: i
         observations=[item for item in found if isinstance(item, Observation)],
         undecodable=undecodable_of(found, query.lower or TIME_BEGINS, latest, decoder),
         requests=answer.attempts,
+        same=sum(isinstance(item, Key) for item in found),
     )
 
 
 def undecodable_of(
-    found: Sequence[Observation | Odd], earliest: int, latest: int, decoder: Decoder
+    found: Sequence[Item], earliest: int, latest: int, decoder: Decoder
 ) -> list[Undecodable]:
     """The odd ones of a page, newest first, each placed between its neighbours."""
     result = []
@@ -89,15 +118,21 @@ def odd_of(body: bytes | Raw, error: Exception) -> Odd:
     return Odd(body, *id_and_created(body), str(error))
 
 
-def _found(raw: Raw, decoder: Decoder, answer: Answer[Listing]) -> Observation | Odd:
+def _found(
+    raw: Raw, decoder: Decoder, answer: Answer[Listing], digest: bytes | None, same: frozenset[str]
+) -> Item:
     at = answer.observed_at
+    if same and (key := key_in(raw)) and key.id in same:
+        return key
     try:
-        return decoder.observe(raw, observed_at=at, listed_at=at)
+        return decoder.observe(raw, observed_at=at, listed_at=at, received=digest)
     except FAILURES as error:
         return odd_of(raw, error)
 
 
-def _key_of(item: Observation | Odd) -> Key | None:
+def _key_of(item: Item) -> Key | None:
+    if isinstance(item, Key):
+        return item
     if isinstance(item, Observation):
         return Key(item.refund.created, item.refund.id)
     if item.id is None or item.created is None:
@@ -105,5 +140,5 @@ def _key_of(item: Observation | Odd) -> Key | None:
     return Key(item.created, item.id, kept=False)
 
 
-def _second_of(item: Observation | Odd) -> int | None:
+def _second_of(item: Item) -> int | None:
     return item.refund.created if isinstance(item, Observation) else item.created

@@ -21,6 +21,7 @@ EXPANDABLE = (
 )  # fmt: skip
 """Members of a refund that hold an id, or the object itself where it was expanded."""
 
+OPENING_BRACE = ord("{")
 _ESCAPES = re.compile(
     rb"\\\\"
     rb"|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
@@ -60,7 +61,8 @@ def refund_text(body: bytes, metadata: MetadataPolicy) -> str:
     """
     members: dict[str, Any] = _members(body)
     for name in EXPANDABLE:
-        if bytes(member := members.get(name, b""))[:1] == b"{":
+        member = members.get(name)
+        if member is not None and memoryview(member)[0] == OPENING_BRACE:
             members[name] = _named(member).id
     if metadata != "keep" and "metadata" in members:
         members["metadata"] = kept_metadata(_decode(members["metadata"]), metadata)

@@ -122,6 +122,11 @@ class OnlyId(Struct, frozen=True):
     id: Id
 
 
+class OnlyKey(Struct, frozen=True):
+    id: Id
+    created: Second
+
+
 class OnlyCreated(Struct, frozen=True):
     created: Second
 

@@ -11,7 +11,14 @@ from service.adapters.stripe.client import LARGEST_PAGE
 from service.adapters.stripe.decode import FAILURES
 from service.adapters.stripe.errors import StripeGivenUpError
 from service.adapters.stripe.hydrate import Hydrator
-from service.adapters.stripe.pages import Query, odd_of, reading_of, undecodable_of
+from service.adapters.stripe.pages import (
+    Query,
+    Recalled,
+    keys_of,
+    odd_of,
+    reading_of,
+    undecodable_of,
+)
 from service.domain.errors import ProtocolError
 from service.domain.walk import Key, Page
 from service.ports import Reading
@@ -24,6 +31,7 @@ if TYPE_CHECKING:
     from service.adapters.stripe.decode import Decoder
     from service.adapters.stripe.shapes import AnyObject, Listing
     from service.domain.walk import Ask
+    from service.ports import Memory
 
 Hydrate = Literal["expand", "retrieve", "parts"]
 
@@ -33,6 +41,9 @@ TRIES = 4
 """So often an expanded page is asked for before a smaller one is; a timeout counts twice."""
 MOST_PAGES = 100
 """No charge has more refunds than fit in so many pages."""
+
+MOST_UNASKED = 15
+"""In history that is new, the warehouse is asked about one page in so many and one."""
 
 log = structlog.get_logger()
 
@@ -52,12 +63,16 @@ class StripeRefunds:
         *,
         hydrate: Hydrate = "expand",
         settle_lag_s: int = 600,
+        memory: Memory | None = None,
     ) -> None:
         self._client = client
         self._decoder = decoder
         self._hydrate = hydrate
         self._lag_s = settle_lag_s
         self._hydrator = Hydrator(client, decoder)
+        self._memory = memory
+        self._misses = 0
+        self._unasked = 0
         self._rung = 0
         self._suspect = False
 
@@ -90,10 +105,25 @@ class StripeRefunds:
                     raise
             else:
                 self._learn(first, rung, suspect=suspect)
-                return reading_of(answer, query, self._decoder, self._lag_s)
+                recalled = await self._recalled(answer)
+                return reading_of(answer, query, self._decoder, self._lag_s, recalled)
         plain = await self._plain(query)
         self._learn(first, len(LADDER), suspect=suspect)
         return await self._hydrator.with_retrieves(plain)
+
+    async def _recalled(self, answer: Answer[Listing]) -> Recalled | None:
+        """What the warehouse knows of the page. Where it knew nothing, fewer of the next are asked about."""
+        if self._memory is None:
+            return None
+        received = [self._decoder.received(raw) for raw in answer.value.data]
+        if self._unasked < self._misses:
+            self._unasked += 1
+            return Recalled(received)
+        keys = zip(keys_of(answer), received, strict=True)
+        same = await self._memory.same({key.id: digest for key, digest in keys if key})
+        self._unasked = 0
+        self._misses = 0 if same else min(self._misses * 2 + 1, MOST_UNASKED)
+        return Recalled(received, same)
 
     def _learn(self, first: int, rung: int, *, suspect: bool) -> None:
         """What a read that began on one rung and succeeded on another tells about the first."""

@@ -4,6 +4,22 @@ SELECT id, content_hash, observed_at, first_listed_at, coalesce(gone_at, hidden_
 FROM refund_sync.refund
 WHERE account_id = $1 AND id = ANY($2::text[])
 
+-- received_so
+-- How these refunds were received, of those that are listed.
+SELECT id, received_hash FROM refund_sync.refund
+WHERE account_id = $1 AND id = ANY($2::text[])
+    AND first_listed_at IS NOT NULL AND hidden_at IS NULL AND gone_at IS NULL
+
+-- waited_for
+-- Which of these refunds a read helps although it finds nothing new: they are to be read again, or of theirs
+-- something is in quarantine.
+SELECT object_id FROM refund_sync.recheck
+WHERE account_id = $1 AND kind = 'refund' AND object_id = ANY($2::text[])
+    AND (due_at <= $3 OR hinted_at IS NOT NULL OR why <> ALL($4::text[]))
+UNION ALL
+SELECT object_id FROM refund_sync.quarantine
+WHERE account_id = $1 AND resolved_at IS NULL AND object_id = ANY($2::text[])
+
 -- known_charges
 -- Hash and age of these charges.
 SELECT id, content_hash, observed_at
@@ -51,7 +67,7 @@ UPDATE refund_sync.refund r SET
     presentment_currency = n.presentment_currency, next_action_type = n.next_action_type,
     next_action_expires_at = n.next_action_expires_at, customer_id = n.customer_id,
     payment_method_id = n.payment_method_id, raw = n.raw, content_hash = n.content_hash,
-    version = n.version, observed_at = n.observed_at, gone_at = NULL,
+    version = n.version, observed_at = n.observed_at, received_hash = n.received_hash, gone_at = NULL,
     first_seen_at = least(r.first_seen_at, n.listed_at),
     first_listed_at = least(r.first_listed_at, n.listed_at),
     hidden_at = CASE WHEN n.listed_at >= r.hidden_at THEN NULL ELSE r.hidden_at END
@@ -59,12 +75,12 @@ FROM unnest(
     $2::text[], $3::timestamptz[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[],
     $9::text[], $10::text[], $11::text[], $12::jsonb[], $13::bigint[], $14::text[], $15::text[],
     $16::timestamptz[], $17::text[], $18::text[], $19::jsonb[], $20::bytea[], $21::int[],
-    $22::timestamptz[], $23::timestamptz[]
+    $22::timestamptz[], $23::timestamptz[], $24::bytea[]
 ) AS n(
     id, created_at, amount_minor, currency, status, reason, failure_reason, pending_reason,
     receipt_number, description, metadata, presentment_amount_minor, presentment_currency,
     next_action_type, next_action_expires_at, customer_id, payment_method_id, raw, content_hash,
-    version, observed_at, listed_at
+    version, observed_at, listed_at, received_hash
 )
 WHERE r.account_id = $1 AND r.id = n.id
 
