@@ -1,0 +1,138 @@
+"""What is received just as it was stored is not decoded again, unless somebody waits for it."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+
+from service.adapters.postgres.memory import PostgresMemory
+from service.adapters.postgres.store import Database, PostgresStore, SystemClock
+from service.adapters.stripe.decode import Decoder
+from service.adapters.stripe.source import StripeRefunds
+from service.domain.refund import Hint
+from service.domain.span import Span
+from service.domain.walk import Ask, claim_of
+from service.ports import Batch, Proof, Reading
+from tests.integration.loopback import END, START, a_stripe, a_world
+from tests.integration.warehouse import ACCOUNT, audit, rows
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from service.adapters.postgres.connect import Pool
+    from service.adapters.stripe.render import MetadataPolicy
+    from service.ports import Written
+    from service.simulator.server import Simulator
+
+REFUNDS = 60
+WHOLE = Ask(START, END)
+
+
+@dataclass
+class Reader:
+    simulator: Simulator
+    make_source: Callable[[], StripeRefunds]
+    store: PostgresStore
+
+    async def read(self) -> tuple[Reading, Written]:
+        """Lists everything, as a command of its own would, and writes it with what it proves."""
+        reading = await self.make_source().read(WHOLE)
+        proof = Proof("refunds", claim_of(Span(START, END), reading.page.keys), reading.observed_at)
+        return reading, await self.store.write(Batch([reading], [proof], "recheck"))
+
+
+@asynccontextmanager
+async def a_reader(pool: Pool, policy: MetadataPolicy = "keep") -> AsyncIterator[Reader]:
+    database = Database(pool, deadline_s=20)
+    memory = PostgresMemory(database, ACCOUNT, SystemClock())
+    async with a_stripe(a_world(REFUNDS)) as (simulator, client):
+        yield Reader(
+            simulator,
+            lambda: StripeRefunds(client, Decoder(policy), memory=memory),
+            PostgresStore(database, ACCOUNT, None),
+        )
+
+
+async def test_a_page_that_is_known_is_not_decoded_and_counts_as_unchanged(pool: Pool) -> None:
+    async with a_reader(pool) as reader:
+        first, written = await reader.read()
+        assert (len(first.observations), first.same, written.inserted) == (REFUNDS, 0, REFUNDS)
+        before = await rows(pool, "refund")
+        again, written = await reader.read()
+        assert (len(again.observations), again.same) == (0, REFUNDS)
+        assert (written.unchanged, written.changed) == (REFUNDS, 0)
+        assert again.page.keys == first.page.keys
+        assert await rows(pool, "refund") == before
+        assert not await audit(pool)
+
+
+async def test_what_changed_at_stripe_is_decoded_and_its_charge_too(pool: Pool) -> None:
+    async with a_reader(pool) as reader:
+        await reader.read()
+        (failed,) = reader.simulator.change("fail")
+        again, written = await reader.read()
+        assert failed in [seen.refund.id for seen in again.observations]
+        assert again.same >= REFUNDS - 2, "its charge has two refunds at most"
+        assert written.changed == 1
+        assert (await reader.read())[0].same >= REFUNDS - 2
+
+
+async def test_who_is_waited_for_is_decoded_though_nothing_changed(pool: Pool) -> None:
+    async with a_reader(pool) as reader:
+        first, _ = await reader.read()
+        hinted, unlisted, odd = (key.id for key in first.page.keys[:3])
+        await reader.store.hint([Hint("refund", hinted, datetime.now(UTC))])
+        await pool.execute(
+            "UPDATE refund_sync.refund SET hidden_at = now() - interval '1 minute' WHERE id = $1",
+            unlisted,
+        )
+        await pool.execute(
+            "INSERT INTO refund_sync.quarantine (account_id, stream, object_id, payload, error, earliest, latest,"
+            " seen_at) VALUES ($1, 'refunds', $2, '{}', 'odd', now(), now(), now() - interval '1 minute')",
+            ACCOUNT, odd,
+        )  # fmt: skip
+        again, _ = await reader.read()
+        assert {seen.refund.id for seen in again.observations} == {hinted, unlisted, odd}
+        for leftover in (
+            "SELECT 1 FROM refund_sync.recheck WHERE hinted_at IS NOT NULL",
+            "SELECT 1 FROM refund_sync.refund WHERE hidden_at IS NOT NULL",
+            "SELECT 1 FROM refund_sync.quarantine WHERE resolved_at IS NULL",
+        ):
+            assert await pool.fetchval(leftover) is None
+        assert (await reader.read())[0].same == REFUNDS
+
+
+@pytest.mark.parametrize("policy", ["drop", frozenset({"order_id"})])
+async def test_another_form_of_decoding_decodes_all_anew(
+    pool: Pool, policy: MetadataPolicy
+) -> None:
+    async with a_reader(pool) as reader:
+        await reader.read()
+    async with a_reader(pool, policy) as reader:
+        again, written = await reader.read()
+        assert (again.same, len(again.observations)) == (0, REFUNDS)
+        assert written.changed == REFUNDS
+    versions = await rows(pool, "refund_version")
+    assert {row["source"] for row in versions if row["version"] == 2} == {"upgrade"}
+
+
+async def test_in_history_that_is_new_fewer_pages_are_asked_about(pool: Pool) -> None:
+    asked = 0
+
+    class Counting(PostgresMemory):
+        async def same(self, received: object) -> frozenset[str]:
+            nonlocal asked
+            asked += 1
+            return await super().same(received)  # type: ignore[arg-type]
+
+    database = Database(pool, deadline_s=20)
+    async with a_stripe(a_world(REFUNDS)) as (_, client):
+        memory = Counting(database, ACCOUNT, SystemClock())
+        source = StripeRefunds(client, Decoder(), memory=memory)
+        for _ in range(33):
+            await source.read(WHOLE)
+    assert 4 <= asked <= 6
