@@ -30,7 +30,8 @@ async def _status(context: Context, *, check: bool) -> None:
     from service.wiring import places
 
     async with places.open_database(context.settings, context.tell) as database:
-        told = await places.status(database)
+        allowance = context.settings.read_allowance
+        told = await places.status(database, read_allowance=allowance)
     context.emit(told, lambda: _text(told))
     if check:
         _judge(told["accounts"])

@@ -168,11 +168,13 @@ async def database_checks(database: Database) -> dict[str, str | None]:
     return {"database": None, "schema": None if state.name == CURRENT else str(state)}
 
 
-async def status(database: Database) -> dict[str, Any]:
+async def status(database: Database, *, read_allowance: int | None) -> dict[str, Any]:
+    """How each account stands; *read_allowance* is the setting."""
+
     async def read(connection: Connection) -> dict[str, Any]:
         state = await schema_state(connection)
         return {
-            "accounts": await reports.accounts(connection),
+            "accounts": await reports.accounts(connection, read_allowance),
             "schema": {"state": state.name, "revision": state.revision, "newest": state.newest},
         }
 

@@ -10,12 +10,12 @@ import shutil
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.acceptance.stage import KEY, SINCE, UNTIL, Stage, Stripe, simulated_stripe
+from tests.acceptance.stage import KEY, SINCE, UNTIL, Stage, Stripe, days_ago, simulated_stripe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -385,7 +385,25 @@ def test_doctor_names_what_is_granted(shell: Shell) -> None:
     assert found["account"] == ("ok", "acct_1Simulated")
     assert found["database"][1].startswith("yours, Postgres ")
     assert found["schema"][1].endswith(", current")
-    assert "10,000 reads" in found["read allowance"][1]
+    assert found["read allowance"][1] == "10,000 reads in 30 days, the least Stripe allows"
+
+
+def test_doctor_tells_the_reads_that_are_allowed_and_those_that_were_counted(shell: Shell) -> None:
+    with simulated_stripe(refunds=60, **{"from": days_ago(20), "to": days_ago(1)}) as stripe:
+        with_recent = Shell(replace(shell.stage, stripe=stripe))
+        assert with_recent("backfill", "--from", days_ago(21)).code == 0
+        counted, as_set, status = with_recent.in_turn(
+            [("doctor", "--json"), ("doctor", "--json"), ("status", "--json")],
+            [{}, *[{"REFUND_SYNC_READ_ALLOWANCE": "12345"}] * 2],
+        )
+    told, set_told = (
+        {f["what"]: f["says"] for f in ended.told["findings"]}["read allowance"]
+        for ended in (counted, as_set)
+    )
+    assert told.startswith("30,000 reads in 30 days, 500 for each of 60 refunds; counted for acct_")
+    assert re.search(r": asked \d+, backfill \d+$", told)
+    assert set_told.startswith("12,345 reads in 30 days, as set; counted for acct_")
+    assert status.told["accounts"][0]["read_allowance"] == 12_345
 
 
 def test_doctor_names_each_permission_that_is_missing(shell: Shell) -> None:

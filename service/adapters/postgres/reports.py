@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -23,16 +24,44 @@ OVERDUE_AFTER = timedelta(days=1)
 """What is due by itself is due daily: a day late is twice the interval."""
 
 
-async def accounts(connection: Connection) -> list[dict[str, Any]]:
-    """The status of each account; spans are ``[start, end)`` pairs of ISO instants."""
+@dataclass(frozen=True, slots=True)
+class Reads:
+    """What may be read of an account in 30 days, by how many refunds, and what was, by class."""
+
+    account_id: str
+    refunds: int
+    allowance: int
+    by_class: dict[str, int]
+
+
+async def accounts(connection: Connection, allowance: int | None) -> list[dict[str, Any]]:
+    """The status of each account; spans are ``[start, end)`` pairs of ISO instants.
+
+    *allowance* is the reads of 30 days as they were set, if they were.
+    """
     found = await connection.fetch(query("status_accounts"))
     return [
-        _status(row, await _last_run(connection, row["id"])) | await _nets(connection, row["id"])
+        _status(row, await _last_run(connection, row["id"]))
+        | await _nets(connection, row["id"], allowance)
         for row in found
     ]
 
 
-async def _nets(connection: Connection, account_id: str) -> dict[str, Any]:
+async def reads_of_all(connection: Connection, allowance: int | None) -> list[Reads]:
+    """The reads of each account that is stored."""
+    found = await connection.fetch(query("status_accounts"))
+    return [await _reads(connection, row["id"], allowance) for row in found]
+
+
+async def _reads(connection: Connection, account_id: str, allowance: int | None) -> Reads:
+    since = datetime.now(UTC) - timedelta(days=30)
+    counted = await connection.fetch(query("reads_by_class"), account_id, since.date())
+    recent = await connection.fetchval(query("refunds_since"), account_id, since)
+    by_class = {row["class"]: row["reads"] for row in counted}
+    return Reads(account_id, recent, pace.allowance_of(allowance, recent), by_class)
+
+
+async def _nets(connection: Connection, account_id: str, allowance: int | None) -> dict[str, Any]:
     """How the nets stand that catch later changes: events, rechecks, reads of 30 days."""
     now = datetime.now(UTC)
     waiting = await connection.fetchrow(
@@ -44,11 +73,8 @@ async def _nets(connection: Connection, account_id: str) -> dict[str, Any]:
     )
     late = due_days([Day(*row) for row in days], now.timestamp(), overdue=2)
     covered = await connection.fetchval(query("covered"), account_id, "events")
-    reads = await connection.fetch(
-        query("reads_by_class"), account_id, (now - timedelta(days=30)).date()
-    )
+    reads = await _reads(connection, account_id, allowance)
     daemon = await connection.fetchval(query("daemon"), account_id)
-    recent = await connection.fetchval(query("refunds_since"), account_id, now - timedelta(days=30))
     return {
         "events": {
             "read_through": _iso(covered[-1].upper) if covered else None,
@@ -62,8 +88,8 @@ async def _nets(connection: Connection, account_id: str) -> dict[str, Any]:
             ],
         },
         "rechecks": dict(waiting.items() if waiting else ()) | {"days_overdue": len(late)},
-        "reads_30_days": {row["class"]: row["reads"] for row in reads},
-        "read_allowance": pace.allowance_of(None, recent),
+        "reads_30_days": reads.by_class,
+        "read_allowance": reads.allowance,
         "daemon": daemon,
     }
 

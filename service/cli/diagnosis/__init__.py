@@ -1,0 +1,26 @@
+"""What ``doctor`` examines: each finding says what holds, or what to do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from service.cli.diagnosis.of_database import READS, of_database, of_reads
+from service.cli.diagnosis.of_stripe import of_stripe
+
+if TYPE_CHECKING:
+    from service.cli.diagnosis.finding import Finding
+    from service.settings import Settings
+
+PATIENCE_S = 15.0
+"""How long one question to Stripe may keep retrying, where the deadline allows more."""
+
+
+async def examine(settings: Settings) -> list[Finding]:
+    """Never stops at the first thing that is wrong, nor waits long for what does not answer."""
+    patience_s = min(settings.deadline_s, PATIENCE_S)
+    settings = settings.model_copy(update={"deadline_s": patience_s})
+    findings = [finding async for finding in of_stripe(settings)]
+    findings += [finding async for finding in of_database(settings)]
+    if all(finding.what != READS for finding in findings):
+        findings.append(of_reads(settings, None))
+    return findings
