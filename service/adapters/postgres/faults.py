@@ -26,6 +26,8 @@ _AWAY = (
     asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.IdleSessionTimeoutError,
     asyncpg.ReadOnlySQLTransactionError,
+    # What a session that was ended between two messages leaves behind in the driver; the pool drops it.
+    asyncpg.InternalClientError,
     OSError,
 )
 _REFUSED: tuple[tuple[type[BaseException], str, str], ...] = (
@@ -75,7 +77,8 @@ _REFUSED: tuple[tuple[type[BaseException], str, str], ...] = (
 def translate(error: BaseException, *, role: str = "") -> RefundSyncError | None:
     """Our error for it: away (it may work later), or refused; None where it is a bug of ours.
 
-    A closed connection surfaces as InterfaceError; so do wrong calls, and those stay bugs.
+    A connection that is closed, or about to be, surfaces as InterfaceError; so do wrong calls, and
+    those stay bugs.
     """
     if isinstance(error, RefundSyncError):
         return error
@@ -101,15 +104,22 @@ def translated(*, role: str = "") -> Iterator[None]:
     """Around database calls: what they raise leaves as one of our errors."""
     try:
         yield
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+    except (
+        asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError,
+    ) as error:  # fmt: skip
         known = translate(error, role=role)
         if known is None:
             raise
         raise known from error
 
 
-def _says_closed(error: BaseException) -> bool:
-    return isinstance(error, asyncpg.InterfaceError) and "clos" in str(error)
+def _says_closed(error: BaseException | None) -> bool:
+    """Whether it says so, or came of clearing up after what did."""
+    while isinstance(error, asyncpg.InterfaceError):
+        if "clos" in str(error) or isinstance(error.__context__, _AWAY):
+            return True
+        error = error.__context__
+    return False
 
 
 def _said(error: BaseException) -> str:
