@@ -114,7 +114,12 @@ def until(so: Callable[[], Any], *, within_s: float = 40) -> None:
 def running(stage: Stage) -> Iterator[Daemon]:
     process = stage.start("run")
     try:
-        yield Daemon(process)
+        daemon = Daemon(process)
+        try:
+            yield daemon
+        except BaseException:
+            print(daemon.said[-4_000:])
+            raise
     finally:
         if process.poll() is None:
             process.kill()
