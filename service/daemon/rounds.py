@@ -28,6 +28,7 @@ NEWEST, FILL, HINTS, RECHECKS = "newest part", "fill of history", "hints", "rech
 
 RECHECK_EVERY_S = 600.0
 """How often the days are looked through for what is due: intervals are days."""
+ASK_AGAIN_S = 3_600.0
 FOLD_EVERY_S = 86_400.0
 WEBHOOKS_ARRIVE_S = 86_400.0
 BUDGET_FRESH_S = 600.0
@@ -50,6 +51,7 @@ class Rounds:
         self._polled_s = float("-inf")
         self._rechecked_s = float("-inf")
         self._folded_s = float("-inf")
+        self._refused_s = float("-inf")
         self._news = news
         self.passed_at: float | None = None
 
@@ -86,19 +88,24 @@ class Rounds:
         """What is new of events and refunds, if a poll is due. Returns whether one was."""
         if self._now_s() - self._polled_s < await self.poll_interval_s() - 1:
             return False
-        progress = Progress()
-        with self.urgent(), reads_for(pace.POLLS):
-            await passes.may_read_events(self._account, progress)
+        progress, again = Progress(), Progress()
+        with self.urgent(), reads_for(pace.POLLS), self._metrics.counting(progress, again):
+            await self._read_events(progress)
             wanted = await self._account.wanted()
             await self._cover(NEWEST, wanted, lambda s: plan.newest_part(s, wanted), progress)
-            again = Progress()
             await passes.look_again(self._account, wanted, again)
-            self._metrics.count_rows(again.written)
         self._polled_s = self._now_s()
         self.passed_at = time.monotonic()
         self._agree(found_untold=bool(progress.written.inserted or progress.written.hinted))
         self._news.set()
         return True
+
+    async def _read_events(self, progress: Progress) -> None:
+        """A key that may not read them is not tried at every poll: somebody has to change it."""
+        if self._now_s() - self._refused_s < ASK_AGAIN_S:
+            return
+        if not await passes.may_read_events(self._account, progress):
+            self._refused_s = self._now_s()
 
     def _agree(self, *, found_untold: bool) -> None:
         last = self._intake.last_at if self._intake else None
@@ -108,11 +115,11 @@ class Rounds:
     async def read_hints(self) -> int:
         """What we had word of, as far as its budget goes."""
         progress = Progress()
-        with self.urgent():
+        with self.urgent(), self._metrics.counting(progress):
             done = await passes.read_hints(
                 self._account, progress, await self._available(pace.HINTS)
             )
-        self._tell(HINTS, progress)
+        self._metrics.last_success[HINTS] = time.time()
         return done
 
     async def recheck(self) -> None:
@@ -120,29 +127,29 @@ class Rounds:
         if self._now_s() - self._rechecked_s < RECHECK_EVERY_S:
             return
         self._rechecked_s = self._now_s()
-        progress = Progress()
         with self.urgent():
             for work, kind in (
                 (passes.list_due_days, pace.RECHECKS),
                 (passes.read_due, pace.RECHECKS),
                 (passes.revisit, pace.REVISITS),
             ):
-                part = Progress()
-                await work(self._account, part, await self._available(kind))
-                progress.written.add(part.written)
+                progress = Progress()
+                with self._metrics.counting(progress):
+                    await work(self._account, progress, await self._available(kind))
             await passes.close_gaps(self._account)
         if self._now_s() - self._folded_s >= FOLD_EVERY_S:
             self._folded_s = self._now_s()
             await passes.fold_claims(self._account)
-        self._tell(RECHECKS, progress)
+        self._metrics.last_success[RECHECKS] = time.time()
 
     async def fill(self) -> None:
         """History that is not covered yet, giving way to everything else before each read."""
         wanted = await self._account.wanted()
         if (await plan.fill_of_history(self._account.store(), wanted)).spans:
-            with reads_for(pace.BACKFILL):
+            progress = Progress()
+            with reads_for(pace.BACKFILL), self._metrics.counting(progress):
                 await self._cover(
-                    FILL, wanted, lambda store: plan.fill_of_history(store, wanted), Progress(),
+                    FILL, wanted, lambda store: plan.fill_of_history(store, wanted), progress,
                     gate=self._calm.wait,
                 )  # fmt: skip
 
@@ -155,18 +162,10 @@ class Rounds:
         *,
         gate: Gate | None = None,
     ) -> None:
-        short_s = 0
-        try:
-            short_s = await passes.cover(self._account, job, wanted, planned, progress, gate=gate)
-        finally:
-            self._metrics.count_rows(progress.written)
+        short_s = await passes.cover(self._account, job, wanted, planned, progress, gate=gate)
         self._metrics.runs[job, "incomplete" if short_s else "ok"] += 1
         if not short_s:
             self._metrics.last_success[job] = time.time()
-
-    def _tell(self, job: str, progress: Progress) -> None:
-        self._metrics.count_rows(progress.written)
-        self._metrics.last_success[job] = time.time()
 
     async def measure(self) -> None:
         """Coverage as the metrics show it."""

@@ -140,6 +140,12 @@ def spans_over(due: Sequence[Day], days: Iterable[Day], most: int) -> list[Span]
     return sorted(spans)
 
 
+def is_late(why: str, created: int | None, due_s: float, now_s: float) -> bool:
+    """Whether an object that was due then is overdue by as long as it may be left alone."""
+    after = interval_s(why, now_s - created) if why in STATES and created is not None else DAY_S
+    return now_s - due_s >= (after or DAY_S)
+
+
 def days_in_turn(days: Sequence[Day], pages: int) -> list[Span]:
     """As many of these days, in their order, as can be listed in so many pages; joined where they meet.
 
@@ -228,6 +234,9 @@ def _choose(
         else:
             reads.alone += some
 
+
+REVISIT_AGAIN_S = 30 * DAY_S
+"""An old day that was listed so lately is left alone, however much may be read."""
 
 BACKOFF_S = (3_600, 6 * 3_600, DAY_S, 3 * DAY_S, 7 * DAY_S)
 

@@ -12,6 +12,7 @@ from service.domain.errors import NotFoundError, RefusedError
 from service.domain.recheck import (
     ALWAYS_ALONE,
     DAY_S,
+    REVISIT_AGAIN_S,
     YOUNG_S,
     days_in_turn,
     due_days,
@@ -150,4 +151,6 @@ async def days_to_revisit(due: DueStore, first: int, now: datetime, pages: int) 
     start = -(-first // DAY_S) * DAY_S
     if start >= end or pages < 1:
         return []
-    return days_in_turn(await due.days(start, end, now, most=DAYS_IN_TURN), pages)
+    days = await due.days(start, end, now, most=DAYS_IN_TURN)
+    since = now.timestamp() - REVISIT_AGAIN_S
+    return days_in_turn([d for d in days if d.checked_s is None or d.checked_s < since], pages)

@@ -10,6 +10,7 @@ import structlog
 
 from service.adapters.postgres.hinted import PostgresHinted
 from service.adapters.postgres.lease import Lease, application_name
+from service.adapters.postgres.rechecks import hurry_quarantined
 from service.adapters.postgres.store import Fence
 from service.adapters.stripe.webhook import WebhookReceiver
 from service.jobs.intake import Intake
@@ -25,16 +26,17 @@ log = structlog.get_logger(__name__)
 
 @asynccontextmanager
 async def leased(
-    account: Account, holder: str, *, wait: bool
+    account: Account, holder: str, *, wait: bool, tell: Callable[[str], None]
 ) -> AsyncIterator[tuple[Account, asyncio.Task[None]]]:
     """The account on sessions that commit only while we hold its lease, and the task that keeps it.
 
-    Waits while another daemon holds it, or raises LeaseHeldError. The task ends with LeaseLostError.
+    Waits while another daemon holds it, and *tell*s why, or raises LeaseHeldError. The task ends with
+    LeaseLostError.
     """
     settings = account.settings
     lease = Lease(account.database.dsn, account.id, holder, lease_s=settings.lease_s)
     try:
-        epoch = await lease.take(wait=wait, tell=_tell)
+        epoch = await lease.take(wait=wait, tell=tell)
         name = application_name(account.id, epoch)
         keeper = asyncio.create_task(lease.keep())
         try:
@@ -46,16 +48,13 @@ async def leased(
                 clock=account.database.clock,
             ) as database:
                 log.info("lease.taken", account_id=account.id, epoch=epoch)
+                await hurry_quarantined(database, account.id, account.clock.now())
                 yield account.on(database), keeper
         finally:
             keeper.cancel()
             await asyncio.gather(keeper, return_exceptions=True)
     finally:
         await lease.release()
-
-
-def _tell(text: str) -> None:
-    log.info("lease.awaited", why=text)
 
 
 @asynccontextmanager

@@ -38,6 +38,8 @@ Planned = Callable[[PostgresStore], Awaitable[Covering]]
 Gate = Callable[[], Awaitable[object]]
 
 UNBOUNDED = 10**9
+REVISITED_BY_SYNC = 5
+"""Pages of old days that one sync lists again, of those that it is the turn of."""
 NAMES_SHOWN = 3
 
 
@@ -216,9 +218,10 @@ async def _listed(account: Account, progress: Progress, spans: list[Span], kind:
 
 
 async def catch_up(account: Account, progress: Progress) -> None:
-    """Everything that is due now, unpaced: what `sync` does after it has read what is new."""
+    """Everything that is due now, unpaced, and a few old days in turn: what `sync` does at its end."""
     for work in (read_hints, list_due_days, read_due):
         await work(account, progress, UNBOUNDED)
+    await revisit(account, progress, REVISITED_BY_SYNC)
     await close_gaps(account)
     await fold_claims(account)
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from service.domain.refund import Hint, Observation
     from service.ports import Check
 
-UNHYDRATED, OVERLAP = "unhydrated", "overlapping reads differ"
+UNHYDRATED, OVERLAP, QUARANTINED = "unhydrated", "overlapping reads differ", "in quarantine"
 NOT_LISTED, HIDDEN, NOT_FOUND, GONE = "not listed", "hidden", "not found", "gone"
 HIDDEN_AGAIN = timedelta(days=7)
 GONE_AGAIN = timedelta(days=30)
@@ -101,6 +101,13 @@ async def check(
         await connection.execute(query("check_spans"), account_id, now, *columns_of(values))
 
 
+def _patience(due: Due) -> timedelta:
+    """How long to leave alone what still waits: what is in quarantine is looked at daily."""
+    if due.why == QUARANTINED:
+        return timedelta(days=1)
+    return timedelta(seconds=backoff_s(due.attempts + 1))
+
+
 class PostgresDue:
     """Implements ``ports.DueStore`` for one account: those that were hinted at, or the others."""
 
@@ -126,7 +133,7 @@ class PostgresDue:
     async def read(self, due: Sequence[Due], observed_at: datetime, now: datetime) -> None:
         refunds = [one for one in due if one.kind == "refund"]
         charges = sorted(one.id for one in due if one.kind == "charge")
-        waits = [(o.id, o.why, now + timedelta(seconds=backoff_s(o.attempts + 1))) for o in refunds]
+        waits = [(o.id, o.why, now + _patience(o)) for o in refunds]
         unlisted = [one.id for one in refunds if one.why in {NOT_LISTED, HIDDEN}]
 
         async def write(connection: Connection) -> None:
@@ -184,6 +191,15 @@ class PostgresDue:
             return [Day(*row) for row in found]
 
         return await self._database.patiently(read)
+
+
+async def hurry_quarantined(database: Database, account_id: str, now: datetime) -> None:
+    """What could not be decoded is due at once: a program that has just begun may be a newer one."""
+
+    async def write(connection: Connection) -> None:
+        await connection.execute(query("hurry_rechecks"), account_id, now, [QUARANTINED])
+
+    await database.patiently(write)
 
 
 class EventGaps:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from service.adapters.postgres.queries import query
 from service.domain import pace
-from service.domain.recheck import DAY_S, Day, due_days
+from service.domain.recheck import DAY_S, Day, due_days, is_late
 from service.domain.span import Span, clipped, gaps, instant
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 OVERDUE_AFTER = timedelta(days=1)
-"""What is due by itself is due daily: a day late is twice the interval."""
+"""Nothing is due more often than daily: what is less late than that is not overdue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +64,9 @@ async def _reads(connection: Connection, account_id: str, allowance: int | None)
 async def _nets(connection: Connection, account_id: str, allowance: int | None) -> dict[str, Any]:
     """How the nets stand that catch later changes: events, rechecks, reads of 30 days."""
     now = datetime.now(UTC)
-    waiting = await connection.fetchrow(
-        query("rechecks_waiting"), account_id, now, now - OVERDUE_AFTER
-    )
+    waiting = await connection.fetchrow(query("rechecks_waiting"), account_id, now)
+    waited = await connection.fetch(query("rechecks_late"), account_id, now - OVERDUE_AFTER)
+    overdue = sum(is_late(row[0], row[1], row[2], now.timestamp()) for row in waited)
     gaps = await connection.fetch(query("open_event_gaps"), account_id)
     days = await connection.fetch(
         query("days"), account_id, _day(now, 90), _day(now, 0), now - OVERDUE_AFTER, []
@@ -87,7 +87,11 @@ async def _nets(connection: Connection, account_id: str, allowance: int | None) 
                 for g in gaps
             ],
         },
-        "rechecks": dict(waiting.items() if waiting else ()) | {"days_overdue": len(late)},
+        "rechecks": {
+            **dict(waiting.items() if waiting else ()),
+            "overdue": overdue,
+            "days_overdue": len(late),
+        },
         "reads_30_days": reads.by_class,
         "read_allowance": reads.allowance,
         "daemon": daemon,

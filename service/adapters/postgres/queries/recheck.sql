@@ -154,7 +154,7 @@ ORDER BY r.id
 
 -- distrust
 -- Rows that are not what their digest says were altered here: the next read that finds them puts them right.
-UPDATE refund_sync.refund SET content_hash = substring(content_hash FOR 4) || '\x00'::bytea
+UPDATE refund_sync.refund SET content_hash = substring(content_hash FOR 4) || '\x00'::bytea, received_hash = NULL
 WHERE account_id = $1 AND id = ANY($2::text[])
 
 -- miss
@@ -251,7 +251,7 @@ INSERT INTO refund_sync.event_gap (account_id, span, found_at, read_from)
 VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING
 
 -- hurry_rechecks
--- Refunds that are not final are due at once.
+-- What waits for one of these reasons is due at once.
 UPDATE refund_sync.recheck SET due_at = $2
 WHERE account_id = $1 AND why = ANY($3::text[]) AND due_at > $2
 
@@ -306,6 +306,14 @@ SELECT count(*) FROM refund_sync.refund WHERE account_id = $1 AND created_at >= 
 -- What waits to be read again: how many, how many of them because of a hint, how many that nobody knows.
 SELECT count(*) FILTER (WHERE due_at <= $2) AS due,
     count(*) FILTER (WHERE hinted_at IS NOT NULL AND why NOT IN ('not found', 'gone')) AS hinted,
-    count(*) FILTER (WHERE why = 'not found') AS not_found,
-    count(*) FILTER (WHERE due_at <= $3 AND why <> 'not found') AS overdue
+    count(*) FILTER (WHERE why = 'not found') AS not_found
 FROM refund_sync.recheck WHERE account_id = $1
+
+-- rechecks_late
+-- What has been due since then, of what Stripe knows: why, when it was created, and since when.
+SELECT c.why, extract(epoch FROM r.created_at)::bigint AS created, extract(epoch FROM c.due_at)::float8 AS due_s
+FROM refund_sync.recheck c
+LEFT JOIN refund_sync.refund r
+    ON c.kind = 'refund' AND r.account_id = c.account_id AND r.id = c.object_id
+WHERE c.account_id = $1 AND c.due_at <= $2 AND c.why NOT IN ('not found', 'gone')
+LIMIT 10000
