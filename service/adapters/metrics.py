@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from service.adapters.stripe.answers import Counters
-    from service.ports import Written
+    from service.ports import Progress, Written
 
 
 @dataclass(slots=True)
@@ -29,7 +30,10 @@ class Measured:
 
 @dataclass(eq=False)
 class Metrics:
-    """Everything since the start of this process, and the last look at the database."""
+    """Everything since the start of this process, and the last look at the database.
+
+    *rows* are those of runs that have ended.
+    """
 
     stripe: Counters | None = None
     rows: Counter[str] = field(default_factory=Counter)
@@ -39,10 +43,28 @@ class Metrics:
     measured: list[Measured] = field(default_factory=list)
     waiting: dict[str, int] = field(default_factory=dict)
     """Objects to read again: due, and hinted at."""
+    _under_way: list[Progress] = field(default_factory=list, init=False)
+
+    @contextmanager
+    def counting(self, *runs: Progress) -> Iterator[None]:
+        """Counts what these runs write, as they write it, however the body ends."""
+        self._under_way += runs
+        try:
+            yield
+        finally:
+            self._under_way = [run for run in self._under_way if all(run is not r for r in runs)]
+            for run in runs:
+                self.count_rows(run.written)
 
     def count_rows(self, written: Written) -> None:
-        for name in written.__slots__:
-            self.rows[name] += getattr(written, name)
+        _add(self.rows, written)
+
+    def rows_so_far(self) -> Counter[str]:
+        """Rows by outcome, those of runs under way included."""
+        rows = Counter(self.rows)
+        for run in self._under_way:
+            _add(rows, run.written)
+        return rows
 
     def registry(self) -> CollectorRegistry:
         registry = CollectorRegistry(auto_describe=False)
@@ -52,7 +74,9 @@ class Metrics:
     def collect(self) -> Iterator[Metric]:
         if self.stripe:
             yield from self._of_stripe(self.stripe)
-        yield _counter("rows", "Refunds written, by what became of them.", ["outcome"], self.rows)
+        yield _counter(
+            "rows", "Refunds written, by what became of them.", ["outcome"], self.rows_so_far()
+        )
         yield _counter(
             "webhooks", "Deliveries, by what became of them.", ["outcome"], self.webhooks
         )
@@ -110,14 +134,17 @@ class Metrics:
         for found in self.measured:
             until.add_metric([found.account_id, found.stream], found.covered_until_s)
             gap.add_metric([found.account_id, found.stream], found.gap_s)
-        again = GaugeMetricFamily(
-            "refund_sync_rechecks", "Objects to read again.", labels=["kind"]
-        )
+        again = GaugeMetricFamily("refund_sync_rechecks", "Objects to read again.", labels=["kind"])
         for kind, count in self.waiting.items():
             again.add_metric([kind], count)
         for account_id, count in {m.account_id: m.quarantined for m in self.measured}.items():
             waiting.add_metric([account_id], count)
         yield from (until, gap, waiting, again)
+
+
+def _add(rows: Counter[str], written: Written) -> None:
+    for name in written.__slots__:
+        rows[name] += getattr(written, name)
 
 
 def _counter(

@@ -113,8 +113,12 @@ async def _bound(runner: web.AppRunner, host: str, port: int) -> str:
         await web.TCPSite(runner, host, port, backlog=BACKLOG).start()
     except (OSError, OverflowError) as error:
         raise SettingError(
-            f"REFUND_SYNC_HTTP: cannot listen on {host}:{port}: {error}",
+            f"REFUND_SYNC_HTTP: cannot listen on {_address(host, port)}: {error}",
             hint="Name another address, or end what listens there.",
         ) from error
-    bound = runner.addresses[0]
-    return f"{bound[0]}:{bound[1]}"
+    return _address(*runner.addresses[0][:2])
+
+
+def _address(host: str, port: int) -> str:
+    """As URLs have it: an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

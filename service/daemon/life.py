@@ -48,6 +48,7 @@ class Daemon:
         self._fatal: RefundSyncError | None = None
         self._fill: asyncio.Task[None] | None = None
         self._rounds: Rounds | None = None
+        self._lease = "not asked for yet"
         self._ticker: Ticker | None = None
         self._began = time.monotonic()
         self._interval_s = float(account.settings.sync_interval_s)
@@ -79,7 +80,7 @@ class Daemon:
 
     async def _until_stopped(self, notifier: Notifier) -> None:
         """Stands by for the lease, then works under it. SIGTERM ends either."""
-        held = daemons.leased(self._account, holder(), wait=self._wait)
+        held = daemons.leased(self._account, holder(), wait=self._wait, tell=self._stand_by)
         working = asyncio.create_task(self._under_lease(held))
         stopped = asyncio.create_task(self._stop.wait())
         await asyncio.wait([working, stopped], return_when=asyncio.FIRST_COMPLETED)
@@ -89,6 +90,10 @@ class Daemon:
             working.cancel()
         with suppress(asyncio.CancelledError):
             await working
+
+    def _stand_by(self, why: str) -> None:
+        log.info("lease.awaited", why=why)
+        self._lease = why
 
     async def _under_lease(
         self, held: AbstractAsyncContextManager[tuple[Account, asyncio.Task[None]]]
@@ -174,7 +179,7 @@ class Daemon:
         """The first fill of history may take hours and does not matter here."""
         checks = await places.database_checks(self._account.database)
         if self._rounds is None:
-            return {**checks, "lease": "another daemon holds it: standing by"}
+            return {**checks, "lease": self._lease}
         passed = self._rounds.passed_at
         since_s = time.monotonic() - (passed or self._began)
         late = (
@@ -185,7 +190,11 @@ class Daemon:
 
     def _moved(self) -> tuple[int, int, int]:
         """Grows with every read, every row and every tick: what stands still for long is stuck."""
-        return self._account.client.counters.requests_total, self.metrics.rows.total(), self._ticks
+        return (
+            self._account.client.counters.requests_total,
+            self.metrics.rows_so_far().total(),
+            self._ticks,
+        )
 
     async def _watch(self, notifier: Notifier) -> None:
         """Feeds systemd's watchdog while something moves, or there is nothing to do but stand by."""

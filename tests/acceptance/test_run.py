@@ -75,6 +75,7 @@ async def test_it_is_ready_while_history_still_fills_and_stops_in_the_middle_of_
             until(daemon.is_ready)
             await more_than(stage, 500)
             assert daemon.metric("gap_seconds", stream="refunds") > 86_400
+            assert daemon.metric("rows_total", outcome="inserted") > 300
             assert daemon.is_ready()
             daemon.is_stopped()
         assert 500 < await rows(stage) < 6_000
@@ -181,13 +182,29 @@ def test_standing_by_for_another_daemon_it_is_fed_and_takes_over(
     ):
         until(first.is_ready)
         with running(Place(stripe, open_folder, database, OFTEN, environ)) as second:
-            assert "lease" in second.wrong()
+            until(lambda: "works for acct_" in second.wrong())
             for _ in range(4):
                 boss.hears("WATCHDOG=1")
             assert first.is_ready()
             first.is_stopped()
             until(second.is_ready)
             second.is_stopped()
+
+
+async def test_nobody_is_said_to_hold_the_lease_before_it_was_asked_for(
+    database: str, open_folder: Path
+) -> None:
+    with recent_stripe(refunds=200) as stripe:
+        stage = Stage(stripe, open_folder, database, OFTEN)
+        async with stage.connection() as connection:
+            locked = connection.transaction()
+            await locked.start()
+            await connection.execute("LOCK TABLE refund_sync.lease")
+            with running(stage) as daemon:
+                assert "not asked for yet" in daemon.wrong()
+                await locked.rollback()
+                until(daemon.is_ready)
+                daemon.is_stopped()
 
 
 def test_a_second_signal_ends_it_at_once_and_its_database_too(open_folder: Path) -> None:

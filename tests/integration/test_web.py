@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import re
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -19,6 +20,7 @@ from service.adapters.postgres.runs import meet_account
 from service.adapters.postgres.store import Database, SystemClock
 from service.adapters.stripe.webhook import WebhookReceiver
 from service.adapters.web import BODY_LIMIT, WEBHOOKS, Checks, Health, serving
+from service.domain.errors import SettingError
 from service.jobs.intake import Hinted, Intake
 from tests.integration.warehouse import ACCOUNT, rows
 from tests.webhooks import SECRET, a_notification, an_event, signed
@@ -231,3 +233,17 @@ async def test_without_a_secret_there_is_no_route() -> None:
         session.post(f"http://{address}{WEBHOOKS}", data=an_event()) as answer,
     ):
         assert answer.status == 404
+
+
+async def test_an_ipv6_address_is_told_as_urls_have_it() -> None:
+    health = Health(_fine, _fine)
+    async with (
+        serving("[::1]:0", health, Metrics().registry()) as address,
+        aiohttp.ClientSession() as session,
+        session.get(f"http://{address}/livez") as answer,
+    ):
+        assert address.startswith("[::1]:")
+        assert answer.status == 200
+        with pytest.raises(SettingError, match=re.escape(f"cannot listen on {address}:")):
+            async with serving(address, health, Metrics().registry()):
+                pass

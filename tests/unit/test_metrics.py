@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from service.adapters.metrics import Measured, Metrics
 from service.adapters.sd_notify import Notifier
 from service.adapters.stripe.answers import Counters
-from service.ports import Written
+from service.ports import Progress, Written
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,14 +45,35 @@ def test_requests_and_waits_come_from_the_counters_of_the_client() -> None:
     assert found["refund_sync_reads_used_total", (("class", "polls"),)] == 3
 
 
-def test_rows_add_up_over_batches() -> None:
+def test_rows_add_up_over_runs() -> None:
     metrics = Metrics()
-    metrics.count_rows(Written(inserted=2, changed=1))
-    metrics.count_rows(Written(inserted=3, quarantined=1))
+    with metrics.counting(
+        Progress(written=Written(inserted=2, changed=1)),
+        Progress(written=Written(inserted=3, quarantined=1)),
+    ):
+        pass
     found = samples(metrics)
     assert found["refund_sync_rows_total", (("outcome", "inserted"),)] == 5
     assert found["refund_sync_rows_total", (("outcome", "changed"),)] == 1
     assert found["refund_sync_rows_total", (("outcome", "quarantined"),)] == 1
+
+
+def test_rows_are_counted_while_their_run_goes_on_and_once_when_it_fails() -> None:
+    metrics, fill, poll = Metrics(), Progress(), Progress()
+
+    def inserted() -> float:
+        return samples(metrics)["refund_sync_rows_total", (("outcome", "inserted"),)]
+
+    with metrics.counting(fill):
+        fill.written.inserted = 5
+        assert inserted() == 5
+        with suppress(ValueError), metrics.counting(poll):
+            poll.written.inserted = 5
+            assert inserted() == 10
+            raise ValueError("away")
+        fill.written.inserted = 7
+        assert inserted() == 12
+    assert inserted() == 12
 
 
 def test_runs_and_their_last_success_are_told_by_job() -> None:
