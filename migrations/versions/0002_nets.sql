@@ -2,6 +2,8 @@
 
 ALTER TABLE refund_sync.refund ADD COLUMN hidden_at TIMESTAMP WITH TIME ZONE;
 
+CREATE INDEX refund_hidden ON refund_sync.refund (created_at) WHERE hidden_at IS NOT NULL;
+
 ALTER TABLE refund_sync.refund ADD COLUMN received_hash BYTEA;
 
 COMMENT ON COLUMN refund_sync.refund.received_hash IS 'Digest of all that the list sent of it, to tell at once that nothing is new.';

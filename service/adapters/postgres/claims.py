@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from asyncpg import Range
 
 from service.adapters.postgres.queries import query
 from service.adapters.postgres.rows import time_of
-from service.domain.span import Span
+from service.domain.span import Span, merged
+from service.domain.walk import digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,23 +37,61 @@ async def write_claims(
 ) -> int:
     """Numbers the claims and adds their spans to coverage, last of all in the transaction.
 
-    Returns how many of *new_seconds* were covered before: objects that turned up late.
+    A claim counts every stored refund of its span that a list ever named: also one that cannot be decoded
+    any more, or that is listed no more and not gone. Returns how many of *new_seconds* were covered before: objects that turned up late.
     """
     late = 0
     if new_seconds:
         late = await connection.fetchval(query("count_late"), account_id, REFUNDS, new_seconds)
+    others = await _counted_besides(connection, account_id, proofs)
     for stream in sorted({proof.stream for proof in proofs}):
         own = [proof for proof in proofs if proof.stream == stream]
+        counted = [_counted(p, others if p.stream.startswith(REFUNDS) else []) for p in own]
         spans = [range_of(p.claim.span) for p in own]
         await connection.execute(query("open_coverage"), account_id, stream)
         claimed = await connection.execute(
             query("add_claims"), account_id, stream, run_id, spans,
-            [p.claim.rows for p in own], [p.claim.digest for p in own],
+            [rows for rows, _ in counted], [digest for _, digest in counted],
             [p.observed_at for p in own],
         )  # fmt: skip
         if claimed != "INSERT 0 0":
             await connection.execute(query("add_coverage"), account_id, stream, spans)
     return late
+
+
+class _Other(NamedTuple):
+    """A stored refund that a listing of its second may not tell; *second* is None where it is listed."""
+
+    id: str
+    first_listed_at: datetime
+    second: int | None = None
+
+
+async def _counted_besides(
+    connection: Connection, account_id: str, proofs: Sequence[Proof]
+) -> list[_Other]:
+    if not proofs:
+        return []
+    odd = await connection.fetch(query("stored_though_odd"), account_id, REFUNDS)
+    spans = [range_of(span) for span in merged([p.claim.span for p in proofs])]
+    unlisted = await connection.fetch(query("stored_though_unlisted"), account_id, spans)
+    return [_Other(*row) for row in odd] + [_Other(r[0], r[2], r[1]) for r in unlisted]
+
+
+def _counted(proof: Proof, others: Sequence[_Other]) -> tuple[int, int]:
+    """Rows and digest of what a claim holds."""
+    claim = proof.claim
+    ids = {
+        other.id
+        for other in others
+        if other.first_listed_at <= proof.observed_at
+        and (
+            other.id in claim.listed
+            if other.second is None
+            else other.id not in claim.listed and claim.span.holds(other.second)
+        )
+    }
+    return claim.rows + len(ids), claim.digest ^ digest_of(ids)
 
 
 async def queue_unlisted(

@@ -123,6 +123,7 @@ refund = sa.Table(
         nullable=True,
     ),
     sa.Index("refund_created", "created_at"),
+    sa.Index("refund_hidden", "created_at", postgresql_where=sa.text("hidden_at IS NOT NULL")),
     comment="Refunds, each as it was last seen. Its earlier versions are in refund_version.",
 )
 

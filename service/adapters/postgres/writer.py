@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 READS_OVERLAP = timedelta(seconds=120)
 """Two reads whose begins lie nearer than this may have overlapped: no request takes longer."""
 
-FIRST_READS = frozenset({"list", "fetch", "hint", "cancel"})
-"""Sources that list no span again: nothing stored could be missing from what they read."""
-
 FORM_BYTES = 4
 """So much of a content hash tells our own form of decoding; the rest is what Stripe said."""
 
@@ -59,6 +56,7 @@ async def write_batch(
     same = sum(reading.same for reading in batch.readings)
     written = Written(inserted=len(todo.new), unchanged=todo.unchanged + same)
     await _change(connection, account_id, todo, batch.source, written)
+    await claims.queue_unlisted(connection, account_id, batch.proofs, now)
     await _add(connection, account_id, todo.new, batch.source)
     await facts.write_charges(connection, account_id, observations)
     await facts.write_ledger(connection, account_id, observations)
@@ -70,8 +68,6 @@ async def write_batch(
     )
     await rechecks.check(connection, account_id, batch.checks, now)
     written.quarantined = await claims.write_quarantine(connection, account_id, batch, now)
-    if batch.source not in FIRST_READS:
-        await claims.queue_unlisted(connection, account_id, batch.proofs, now)
     listed = [o.refund.created for o in todo.new if o.listed_at]
     written.late = await claims.write_claims(connection, account_id, run_id, batch.proofs, listed)
     return written

@@ -23,6 +23,21 @@ LEFT JOIN refund_sync.coverage c ON c.account_id = $1 AND c.stream = $2
 WHERE c.covered IS NULL OR NOT c.covered @> n.span
 ORDER BY n.place
 
+-- stored_though_odd
+-- Refunds that wait in quarantine and were decoded, and listed, before.
+SELECT r.id, r.first_listed_at
+FROM refund_sync.quarantine q
+JOIN refund_sync.refund r ON r.account_id = q.account_id AND r.id = q.object_id
+WHERE q.account_id = $1 AND q.stream = $2 AND q.resolved_at IS NULL AND r.first_listed_at IS NOT NULL
+
+-- stored_though_unlisted
+-- Refunds of these spans that were listed once, and are known to be listed no more.
+SELECT r.id, extract(epoch FROM r.created_at)::bigint AS created, r.first_listed_at
+FROM unnest($2::int8range[]) AS k(span)
+JOIN refund_sync.refund r
+    ON r.created_at >= to_timestamp(lower(k.span)) AND r.created_at < to_timestamp(upper(k.span))
+WHERE r.account_id = $1 AND r.hidden_at IS NOT NULL AND r.gone_at IS NULL AND r.first_listed_at IS NOT NULL
+
 -- revoke
 -- Takes back what was claimed of these spans: a listing found there what is not stored.
 WITH taken AS (
@@ -81,7 +96,6 @@ CROSS JOIN LATERAL (
         AND r.created_at >= to_timestamp(lower(k.span)) AND r.created_at < to_timestamp(upper(k.span))
         AND r.first_listed_at <= k.observed_at
         AND (r.gone_at IS NULL OR r.gone_at > k.observed_at)
-        AND (r.hidden_at IS NULL OR r.hidden_at > k.observed_at)
 ) found
 WHERE k.kind = 'covered' AND k.stream IN ('refunds', 'refunds:settled')
     AND (k.rows <> found.rows OR k.digest <> found.digest)
@@ -130,7 +144,6 @@ CROSS JOIN LATERAL (
         AND r.created_at >= to_timestamp(lower(k.span)) AND r.created_at < to_timestamp(upper(k.span))
         AND r.first_listed_at <= k.observed_at
         AND (r.gone_at IS NULL OR r.gone_at > k.observed_at)
-        AND (r.hidden_at IS NULL OR r.hidden_at > k.observed_at)
 ) found
 WHERE k.account_id = $1 AND k.stream = $2 AND k.kind = 'covered' AND k.span <@ $3::int8range
     AND k.stream LIKE 'refunds%' AND (k.rows <> found.rows OR k.digest <> found.digest)
@@ -161,6 +174,5 @@ CROSS JOIN LATERAL (
         AND r.created_at >= to_timestamp(lower(p.span)) AND r.created_at < to_timestamp(upper(p.span))
         AND r.first_listed_at <= p.observed_at
         AND (r.gone_at IS NULL OR r.gone_at > p.observed_at)
-        AND (r.hidden_at IS NULL OR r.hidden_at > p.observed_at)
 ) found
 ORDER BY p.span
