@@ -135,5 +135,5 @@ def changes_by_part(changes: dict[str, Any]) -> dict[str, Any]:
 
 def _plain(value: Any) -> str:
     if value is None:
-        return "-"
+        return "none"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
