@@ -16,6 +16,8 @@ COMMENT ON COLUMN refund_sync.run.job IS 'backfill, sync, newest part, fill of h
 
 COMMENT ON COLUMN refund_sync.coverage.stream IS 'What is covered: refunds, events; with :settled, what was listed again a day later.';
 
+COMMENT ON COLUMN refund_sync.coverage_claim.rows IS 'How many objects the read listed in the span, with those stored that are known to be hidden.';
+
 COMMENT ON COLUMN refund_sync.recheck.kind IS 'refund; or charge, whose refunds are then all read.';
 
 COMMENT ON COLUMN refund_sync.recheck.why IS 'Why it is to be read again: hint, unhydrated, open, reference pending, not listed …';

@@ -269,7 +269,10 @@ coverage_claim = sa.Table(
     text("stream", "What is claimed to be complete."),
     text("kind", "covered, or revoked where a claim was found to be false."),
     column("span", pg.INT8RANGE(), "Created-seconds (Unix time), the end not included."),
-    money("rows", "How many objects the read listed in the span."),
+    money(
+        "rows",
+        "How many objects the read listed in the span, with those stored that are known to be hidden.",
+    ),
     money("digest", "Digest of their ids: XOR of the first eight bytes of each one's SHA-256."),
     column("run_id", pg.UUID(), "Run that made the claim.", nullable=True),
     instant("observed_at", OBSERVED),
