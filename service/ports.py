@@ -7,6 +7,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from service.domain.pace import ASKED
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from service.domain.span import Span
     from service.domain.walk import Ask, Claim, Page
 
-READS_FOR: ContextVar[str] = ContextVar("reads_for", default="asked")
+READS_FOR: ContextVar[str] = ContextVar("reads_for", default=ASKED)
 """The class that this task's reads are counted in (``domain.pace``); tasks that it starts inherit it."""
 
 

@@ -40,7 +40,6 @@ Gate = Callable[[], Awaitable[object]]
 UNBOUNDED = 10**9
 REVISITED_BY_SYNC = 5
 """Pages of old days that one sync lists again, of those that it is the turn of."""
-NAMES_SHOWN = 3
 
 
 @asynccontextmanager

@@ -74,7 +74,7 @@ async def _nets(connection: Connection, account_id: str, allowance: int | None) 
     late = due_days([Day(*row) for row in days], now.timestamp(), overdue=2)
     covered = await connection.fetchval(query("covered"), account_id, "events")
     reads = await _reads(connection, account_id, allowance)
-    daemon = await connection.fetchval(query("daemon"), account_id)
+    daemon = await connection.fetchval(query("lease_holder"), account_id)
     return {
         "events": {
             "read_through": _iso(covered[-1].upper) if covered else None,

@@ -85,12 +85,6 @@ SELECT span, closed_at, reason FROM refund_sync.event_gap
 WHERE account_id = $1 AND (closed_at IS NULL OR closed_at > now() - interval '90 days')
 ORDER BY closed_at IS NOT NULL, span LIMIT 100
 
--- daemon
--- Who works for the account now.
-SELECT l.holder FROM refund_sync.lease l
-JOIN refund_sync.lease_renewal n ON n.account_id = l.account_id AND n.epoch = l.epoch
-WHERE l.account_id = $1 AND n.expires_at > clock_timestamp()
-
 -- waiting
 -- What waits: objects in quarantine, objects due to be read again, and those we had word of.
 SELECT
