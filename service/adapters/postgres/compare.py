@@ -12,7 +12,7 @@ from service.domain.span import Span
 from service.ports import Compared
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -33,6 +33,7 @@ async def compare_batch(
     """All of it in the caller's transaction. A read older than ours says nothing against a row."""
     seen = latest_by_id([o for r in batch.readings for o in r.observations])
     ids = [o.refund.id for o in seen]
+    covered = await _covered(connection, account_id, seen)
     stored = await locked_refunds(connection, account_id, ids)
     found = Compared(missing=[i for i in ids if i not in stored])
     for observation in seen:
@@ -42,8 +43,20 @@ async def compare_batch(
     if found.altered:
         await connection.execute(query("distrust"), account_id, found.altered)
     found.unlisted = await _unlisted(connection, account_id, batch)
-    await _revoke(connection, account_id, run_id, batch, found, seen)
+    seconds = {o.refund.id: o.refund.created for o in seen}
+    found.holes = [i for i in found.missing if seconds[i] in covered]
+    holes = {seconds[i] for i in found.holes}
+    found.revoked = await _revoke(connection, account_id, run_id, batch, holes) if holes else []
     return found
+
+
+async def _covered(
+    connection: Connection, account_id: str, seen: Sequence[Observation]
+) -> frozenset[int]:
+    """Which of their seconds are covered. Asked before the rows are: whatever they held by then is seen."""
+    seconds = sorted({o.refund.created for o in seen})
+    told = await connection.fetch(query("covered_seconds"), account_id, REFUNDS, seconds)
+    return frozenset(row[0] for row in told)
 
 
 def _compare(found: Compared, row: dict[str, Any], seen: Observation) -> None:
@@ -76,23 +89,13 @@ async def _revoke(
     account_id: str,
     run_id: UUID | None,
     batch: Batch,
-    found: Compared,
-    seen: Sequence[Observation],
-) -> None:
+    holes: Collection[int],
+) -> list[Span]:
     """A refund missing in a covered second refutes the claim: what the page proves is claimed no more."""
-    missing = set(found.missing)
-    seconds = {o.refund.id: o.refund.created for o in seen if o.refund.id in missing}
-    covered = await connection.fetch(
-        query("covered_seconds"), account_id, REFUNDS, list(seconds.values())
-    )
-    holes = {row[0] for row in covered}
-    found.holes = sorted(i for i, second in seconds.items() if second in holes)
-    if not holes:
-        return
     spans = {p.claim.span for p in batch.proofs if any(p.claim.span.holds(s) for s in holes)}
     spans |= {Span(s, s + 1) for s in holes if not any(span.holds(s) for span in spans)}
     at = max(reading.observed_at for reading in batch.readings)
-    found.revoked = await claims.revoke(connection, account_id, run_id, sorted(spans), at)
+    return await claims.revoke(connection, account_id, run_id, sorted(spans), at)
 
 
 class PostgresComparison:
