@@ -11,17 +11,22 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 from cyclopts import App, CycloptsError, Group, Parameter, UnusedCliTokensError
 
 from service.adapters.logs import Redactor
 from service.domain.errors import RefundSyncError, UsageError
+
+if TYPE_CHECKING:
+    from service.adapters.postgres.store import Database
+    from service.settings import Settings
+    from service.wiring.accounts import Account
 
 T = TypeVar("T")
 
@@ -63,7 +68,7 @@ class Session:
     redactor: Redactor = field(default_factory=Redactor)
 
     @cached_property
-    def settings(self) -> Any:
+    def settings(self) -> "Settings":
         from service.settings import load_settings
 
         settings = load_settings(
@@ -74,7 +79,7 @@ class Session:
         return settings
 
     @cached_property
-    def defaults(self) -> Any:
+    def defaults(self) -> "Settings":
         """Settings of nobody: for what must ignore the caller's own."""
         from service.settings import Settings
 
@@ -86,6 +91,25 @@ class Session:
 
         level = logging.WARNING if self.quiet else logging.DEBUG if self.verbose else logging.INFO
         logs.set_up(self.redactor, level=level, form=form)
+
+    @asynccontextmanager
+    async def open_database(self) -> AsyncIterator["Database"]:
+        """The configured database, ready for use; the embedded one ends with the last who uses it."""
+        from service.wiring import places
+
+        async with places.open_database(self.settings, self.tell) as database:
+            yield database
+
+    @asynccontextmanager
+    async def open_account(self, *, daemon: bool = False) -> AsyncIterator["Account"]:
+        """The account of the configured key, in that database."""
+        from service.wiring import accounts
+
+        async with (
+            self.open_database() as database,
+            accounts.open_account(self.settings, database, daemon=daemon) as account,
+        ):
+            yield account
 
     @property
     def shows_progress(self) -> bool:

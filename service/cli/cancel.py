@@ -40,14 +40,11 @@ def _ask(refund_id: str) -> None:
 
 async def _cancel(context: Context, refund_id: str) -> None:
     from service.ports import Progress
-    from service.wiring import accounts, passes, places
+    from service.wiring import passes, places
 
-    async with (
-        places.open_database(context.settings, context.tell) as database,
-        accounts.open_account(context.settings, database) as account,
-    ):
+    async with context.open_account() as account:
         await passes.cancel(account, refund_id, Progress())
-        known = await places.everything_of(database, refund_id)
+        known = await places.everything_of(account.database, refund_id)
     context.emit({"refunds": known}, lambda: _text(known))
 
 

@@ -1,17 +1,22 @@
 """``backfill`` and ``sync``: the one job over the spans that were asked for."""
 
 import time
-from typing import Annotated, Any
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from service.cli.app import Context, app, run_async
 from service.cli.progress import Standing, shown
-from service.cli.spans import span_of
+from service.cli.spans import pair, span_of
 from service.domain.errors import DifferenceError, RefundSyncError
 from service.domain.pace import BACKFILL, FLOOR, POLLS
-from service.domain.span import Span, instant
+from service.domain.span import Span
 from service.ports import Progress, reads_for
+
+if TYPE_CHECKING:
+    from service.wiring.accounts import Account
 
 From = Annotated[
     str | None,
@@ -61,18 +66,15 @@ def sync(*, context: Context) -> None:
 
 async def _backfill(context: Context, first: int, last: int, standing: Standing) -> None:
     from service.jobs import plan
-    from service.jobs.cover import REFUNDS, Covering
-    from service.wiring import accounts, passes, places
+    from service.jobs.cover import Covering
+    from service.wiring import passes
 
-    async with (
-        places.open_database(context.settings, context.tell) as database,
-        accounts.open_account(context.settings, database) as account,
-    ):
+    async with context.open_account() as account:
         bound = await account.settle_bound()
         wanted = plan.wanted_of(first, last, bound)
         if wanted.span is None:
             context.tell(_left_out(first, last))
-            context.emit({"job": "backfill", "span": None, "left_out": _pair(Span(first, last))})
+            context.emit({"job": "backfill", "span": None, "left_out": pair(Span(first, last))})
             return
 
         span = wanted.span
@@ -80,13 +82,8 @@ async def _backfill(context: Context, first: int, last: int, standing: Standing)
         async def missing(store: Any) -> Covering:
             return Covering(await plan.gaps_in(store, span))
 
-        progress = Progress()
         began = time.perf_counter()
-        store = account.store()
-        async with (
-            standing.of(progress, span, lambda: store.covered(REFUNDS)),
-            shown(context, progress, "covering"),
-        ):
+        async with _followed(context, account, span, standing) as progress:
             with reads_for(BACKFILL):
                 short_s = await passes.cover(account, "backfill", span, missing, progress)
         reached = min(span.end, progress.settle_bound or span.end)
@@ -97,21 +94,12 @@ async def _backfill(context: Context, first: int, last: int, standing: Standing)
 
 async def _sync(context: Context, standing: Standing) -> None:
     from service.jobs import plan
-    from service.jobs.cover import REFUNDS
-    from service.wiring import accounts, passes, places
+    from service.wiring import passes
 
-    async with (
-        places.open_database(context.settings, context.tell) as database,
-        accounts.open_account(context.settings, database) as account,
-    ):
+    async with context.open_account() as account:
         wanted = await account.wanted()
-        progress = Progress()
         began = time.perf_counter()
-        store = account.store()
-        async with (
-            standing.of(progress, wanted, lambda: store.covered(REFUNDS)),
-            shown(context, progress, "covering"),
-        ):
+        async with _followed(context, account, wanted, standing) as progress:
             with reads_for(POLLS):
                 await passes.may_read_events(account, progress)
             with reads_for(BACKFILL):
@@ -122,6 +110,21 @@ async def _sync(context: Context, standing: Standing) -> None:
             await passes.catch_up(account, progress)
         _report(context, account.id, "sync", wanted, progress, began, None)
         _judge(short_s, progress)
+
+
+@asynccontextmanager
+async def _followed(
+    context: Context, account: "Account", span: Span, standing: Standing
+) -> AsyncIterator[Progress]:
+    """The progress of a command that covers *span*: seen while it runs, and told where it is stopped."""
+    from service.jobs.cover import REFUNDS
+
+    progress, store = Progress(), account.store()
+    async with (
+        standing.of(progress, span, lambda: store.covered(REFUNDS)),
+        shown(context, progress, "covering"),
+    ):
+        yield progress
 
 
 def _judge(short_s: int, progress: Progress) -> None:
@@ -150,8 +153,8 @@ def _report(
     told: dict[str, Any] = {
         "account_id": account_id,
         "job": job,
-        "span": _pair(span),
-        "left_out": _pair(left_out) if left_out else None,
+        "span": pair(span),
+        "left_out": pair(left_out) if left_out else None,
         "seconds": round(time.perf_counter() - began, 3),
         "requests": progress.requests,
         **{name: getattr(written, name) for name in written.__slots__},
@@ -179,10 +182,6 @@ def _left_out(start: int, end: int) -> str:
     )
 
 
-def _pair(span: Span) -> list[str]:
-    return [instant(span.start).isoformat(), instant(span.end).isoformat()]
-
-
 async def _estimate(context: Context, first: int, last: int) -> None:
     from service.wiring import accounts
 
@@ -190,7 +189,7 @@ async def _estimate(context: Context, first: int, last: int) -> None:
     found = await accounts.estimate(settings, first, last)
     allowance = settings.read_allowance or FLOOR
     told = {
-        "gaps": [_pair(gap) for gap in found.gaps],
+        "gaps": [pair(gap) for gap in found.gaps],
         "estimated_refunds": found.refunds,
         "estimated_reads": found.reads,
         "minutes_at_limit": found.reads / settings.endpoint_rate / 60,

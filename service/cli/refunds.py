@@ -33,19 +33,18 @@ def show(refund_id: Id, /, *, context: Context) -> None:
 async def _fetch(context: Context, ids: list[str]) -> None:
     from service.jobs.fetch import fetch as fetch_refunds
     from service.ports import Progress
-    from service.wiring import accounts, passes, places
+    from service.wiring import passes, places
 
-    async with (
-        places.open_database(context.settings, context.tell) as database,
-        accounts.open_account(context.settings, database) as account,
-    ):
+    async with context.open_account() as account:
         progress = Progress()
         async with passes.recorded_run(account, "fetch", None, progress) as (run, store):
             fetched = await fetch_refunds(account.source, store, ids, progress)
             if fetched.not_found:
                 run.shortfall = f"Stripe does not know {len(fetched.not_found)} of the ids"
         known = [
-            entry for i in fetched.refund_ids for entry in await places.everything_of(database, i)
+            entry
+            for i in fetched.refund_ids
+            for entry in await places.everything_of(account.database, i)
         ]
     context.emit({"refunds": known, "not_found": fetched.not_found}, lambda: _texts(known))
     if fetched.not_found:
@@ -63,7 +62,7 @@ async def _fetch(context: Context, ids: list[str]) -> None:
 async def _show(context: Context, refund_id: str) -> None:
     from service.wiring import places
 
-    async with places.open_database(context.settings, context.tell) as database:
+    async with context.open_database() as database:
         known = await places.everything_of(database, refund_id)
     if not known:
         raise NotFoundError(

@@ -53,11 +53,7 @@ async def _serve(
     context: Context, stop: asyncio.Event, serves: asyncio.Event, *, wait: bool
 ) -> None:
     from service.daemon import Daemon
-    from service.wiring import accounts, places
 
-    async with (
-        places.open_database(context.settings, context.tell) as database,
-        accounts.open_account(context.settings, database, daemon=True) as account,
-    ):
+    async with context.open_account(daemon=True) as account:
         serves.set()
         await Daemon(account, stop, wait=wait).run()

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING
 
 from service.domain.errors import UsageError
+from service.domain.span import instant
+
+if TYPE_CHECKING:
+    from service.domain.span import Span
 
 _MONTH = re.compile(r"(\d{4})-(\d{2})")
 _FORMS = "Give a date (2026-01-31), or an instant (2026-01-31T12:00 or 2026-01-31T12:00:00+02:00)."
@@ -55,3 +60,8 @@ def span_of(
     if first >= last:
         raise UsageError("the span is empty: it ends where or before it starts")
     return first, last
+
+
+def pair(span: Span) -> list[str]:
+    """A span as JSON has it: its two instants, in ISO 8601."""
+    return [instant(span.start).isoformat(), instant(span.end).isoformat()]

@@ -29,7 +29,7 @@ def status(*, check: Check = False, context: Context) -> None:
 async def _status(context: Context, *, check: bool) -> None:
     from service.wiring import places
 
-    async with places.open_database(context.settings, context.tell) as database:
+    async with context.open_database() as database:
         allowance = context.settings.read_allowance
         told = await places.status(database, read_allowance=allowance)
     context.emit(told, lambda: _text(told))

@@ -8,9 +8,9 @@ from cyclopts import Parameter
 from service.cli.app import Context, app, run_async
 from service.cli.cover import From, Month, To
 from service.cli.progress import shown
-from service.cli.spans import span_of
+from service.cli.spans import pair, span_of
 from service.domain.errors import DifferenceError
-from service.domain.span import Span, instant
+from service.domain.span import Span
 
 Repair = Annotated[
     bool,
@@ -57,12 +57,9 @@ async def _verify(context: Context, first: int, last: int, *, repair: bool) -> N
     from service.jobs import plan
     from service.jobs.verify import told
     from service.ports import Progress
-    from service.wiring import accounts, passes, places
+    from service.wiring import passes
 
-    async with (
-        places.open_database(context.settings, context.tell) as database,
-        accounts.open_account(context.settings, database) as account,
-    ):
+    async with context.open_account() as account:
         wanted = plan.wanted_of(first, last, await account.settle_bound())
         if wanted.span is None:
             context.tell("nothing to verify: the span is newer than what has settled")
@@ -75,7 +72,7 @@ async def _verify(context: Context, first: int, last: int, *, repair: bool) -> N
             )
     found = {
         "account_id": account.id,
-        "span": _pair(wanted.span),
+        "span": pair(wanted.span),
         "requests": progress.requests,
         "repaired": repair,
         **told(verdict),
@@ -105,10 +102,6 @@ def _unproven(beyond: Span | None, *, asked_events: bool) -> list[str]:
     else:
         told.append("stale and drift apart: the key may not read events")
     return told
-
-
-def _pair(span: Span) -> list[str]:
-    return [instant(span.start).isoformat(), instant(span.end).isoformat()]
 
 
 def _text(found: dict[str, Any]) -> str:
