@@ -41,6 +41,8 @@ def test_the_demo_tells_a_command_that_works_where_it_was_started(
     assert invocation(started, python, tmp_path / "elsewhere") == str(script)
     monkeypatch.setenv("PATH", str(script.parent))
     assert invocation(started, python, tmp_path) == "refund-sync"
+    monkeypatch.setenv("PATH", str(a_script(tmp_path / "another").parent))
+    assert invocation(started, python, tmp_path) == ".venv/bin/refund-sync"
 
 
 def test_without_a_script_the_demo_tells_the_module(tmp_path: Path) -> None:
