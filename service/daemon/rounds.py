@@ -17,6 +17,7 @@ from service.wiring import passes, places
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
 
     from service.adapters.metrics import Metrics
     from service.domain.span import Span
@@ -47,6 +48,7 @@ class Rounds:
         self._calm = asyncio.Event()
         self._calm.set()
         self._agreement = pace.Agreement()
+        self._disproved_at: datetime | None = None
         self._budget: tuple[float, pace.Budget] | None = None
         self._polled_s = float("-inf")
         self._rechecked_s = float("-inf")
@@ -108,9 +110,14 @@ class Rounds:
             self._refused_s = self._now_s()
 
     def _agree(self, *, found_untold: bool) -> None:
+        """Where one was lost, webhooks are believed again when the next has come."""
         last = self._intake.last_at if self._intake else None
-        arrive = last is not None and self._now_s() - last.timestamp() < WEBHOOKS_ARRIVE_S
-        self._agreement.polled(found_untold=found_untold, webhooks_arrive=arrive)
+        if found_untold:
+            self._disproved_at = last
+        fresh = last is not None and self._now_s() - last.timestamp() < WEBHOOKS_ARRIVE_S
+        self._agreement.polled(
+            found_untold=found_untold, webhooks_arrive=fresh and last != self._disproved_at
+        )
 
     async def read_hints(self) -> int:
         """What we had word of, as far as its budget goes."""

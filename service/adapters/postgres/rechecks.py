@@ -13,7 +13,7 @@ from service.domain.refund import without_echoes
 from service.domain.span import Span
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from service.adapters.postgres.connect import Connection
     from service.adapters.postgres.store import Database
@@ -29,14 +29,14 @@ GONE_TRIES = 3
 
 async def awaited(
     connection: Connection, account_id: str, ids: Sequence[str], now: datetime
-) -> frozenset[str]:
-    """Those of *ids* that a read made now helps: due, hinted at, or waiting for more than time."""
+) -> dict[str, bool]:
+    """Those of *ids* that a read made now helps: due, hinted at (True), or waiting for more than time."""
     found = await connection.fetch(query("awaited"), account_id, ids, now, list(STATES))
-    return frozenset(row[0] for row in found)
+    return {row["object_id"]: row["hinted"] for row in found}
 
 
 async def settle(
-    connection: Connection, account_id: str, seen: Sequence[Observation], waited: frozenset[str]
+    connection: Connection, account_id: str, seen: Sequence[Observation], waited: Collection[str]
 ) -> None:
     """What was read whole is not awaited any more."""
     values = [(o.refund.id, o.observed_at) for o in seen if o.hydrated and o.refund.id in waited]

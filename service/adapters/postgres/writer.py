@@ -17,7 +17,7 @@ from service.adapters.postgres.rows import columns_of, copy
 from service.ports import Written
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -43,7 +43,8 @@ class _Sorted:
     touched: list[Observation] = field(default_factory=list)
     news: list[Observation] = field(default_factory=list)
     doubts: dict[str, str] = field(default_factory=dict)
-    awaited: frozenset[str] = frozenset()
+    awaited: Mapping[str, bool] = field(default_factory=dict)
+    """Refunds that a read was waited for: whether because of a hint."""
     unchanged: int = 0
 
 
@@ -105,16 +106,18 @@ async def _sort(
         todo.unchanged += 1
         if observation.refund.id in todo.awaited:
             todo.news.append(observation)
-        if _tells_more(observation, observed_at, listed_at, missed=missed):
+        # Once it is known to be read, the same hint, told again, asks for nothing.
+        asked_for = missed or todo.awaited.get(observation.refund.id, False)
+        if _tells_more(observation, observed_at, listed_at, asked_for=asked_for):
             todo.touched.append(observation)
     return todo
 
 
 def _tells_more(
-    seen: Observation, observed_at: datetime, listed_at: datetime | None, *, missed: bool
+    seen: Observation, observed_at: datetime, listed_at: datetime | None, *, asked_for: bool
 ) -> bool:
     """Whether an unchanged refund is worth a write: listed earlier than known, or read on its own."""
-    if missed and seen.observed_at > observed_at:
+    if asked_for and seen.observed_at > observed_at:
         return True
     if seen.listed_at is not None and (listed_at is None or seen.listed_at < listed_at):
         return True
@@ -211,7 +214,8 @@ async def _touch(
 ) -> None:
     """What another writer changed since we compared it is in doubt."""
     values = [
-        (o.refund.id, o.observed_at, o.listed_at, o.content_hash, o.listed_at is None, o.refund.id in locked)
+        (o.refund.id, o.observed_at, o.listed_at, o.content_hash,
+         o.listed_at is None or todo.awaited.get(o.refund.id, False), o.refund.id in locked)
         for o in todo.touched
     ]  # fmt: skip
     if values:

@@ -1,6 +1,7 @@
 -- awaited
--- Which of these refunds are to be read again, and are helped by a read that has just been made.
-SELECT object_id FROM refund_sync.recheck
+-- Which of these refunds are to be read again, and are helped by a read that has just been made; and whether
+-- because of a hint.
+SELECT object_id, hinted_at IS NOT NULL AS hinted FROM refund_sync.recheck
 WHERE account_id = $1 AND kind = 'refund' AND object_id = ANY($2::text[])
     AND (due_at <= $3 OR hinted_at IS NOT NULL OR why <> ALL($4::text[]))
 
