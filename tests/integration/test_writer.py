@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from service.domain.refund import Hint
 from tests.builders import (
     a_batch,
     a_charge,
@@ -219,3 +220,15 @@ async def test_a_hint_that_came_after_a_read_began_outlives_it(
     assert len(await rows(pool, "recheck")) == 1
     await store.write(batch_of(hydrated(seen=20)))
     assert not await rows(pool, "recheck")
+
+
+async def test_a_hint_that_a_list_answered_asks_for_nothing_when_it_is_told_again(
+    store: PostgresStore, pool: Pool
+) -> None:
+    await store.write(batch_of(an_observation(seen=0)))
+    hint = Hint("refund", "re_1", at(2))
+    assert await store.hint([hint]) == 1
+    assert await store.write(batch_of(an_observation(seen=3))) == written(unchanged=1)
+    assert await rows(pool, "recheck") == []
+    assert await store.hint([hint]) == 0
+    assert (await the_refund(pool))["observed_at"] == at(3)
