@@ -20,6 +20,7 @@ from service.domain.recheck import (
     days_in_turn,
     due_days,
     interval_s,
+    is_late,
     next_due_s,
     reads_for,
     spans_over,
@@ -238,3 +239,17 @@ def test_what_cannot_be_read_is_left_alone_ever_longer_up_to_a_week() -> None:
     waits = [backoff_s(n) for n in range(10)]
     assert waits[1:] == sorted(waits[1:])
     assert (waits[0], waits[1], waits[-1]) == (HOUR_S, HOUR_S, 7 * DAY_S)
+
+
+@pytest.mark.parametrize(
+    ("why", "age_days", "late_days", "is_overdue"),
+    [
+        (OPEN, 10, 0.9, False), (OPEN, 10, 1, True), (OPEN, 200, 6.9, False), (OPEN, 200, 7, True),
+        ("unhydrated", 200, 1, True), ("hint", 200, 0.5, False), (REFERENCE, 5_000, 1, True),
+    ],
+)  # fmt: skip
+def test_what_is_late_by_as_long_as_it_may_be_left_alone_is_overdue(
+    why: str, age_days: float, late_days: float, is_overdue: bool
+) -> None:
+    now_s = float(CREATED + age_days * DAY_S)
+    assert is_late(why, CREATED, now_s - late_days * DAY_S, now_s) is is_overdue
