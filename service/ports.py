@@ -212,10 +212,16 @@ class DueStore(Protocol):
         """Stripe does not know it. Returns whether it was stored: then it is marked as gone."""
         ...
 
-    async def days(
-        self, start: int, end: int, now: datetime, *, most: int | None = None
-    ) -> Sequence[Day]:
-        """The days of that span, oldest first; with *most*, those that were listed longest ago."""
+
+class DayStore(Protocol):
+    """Days of created time, as they are to be listed again."""
+
+    async def days(self, start: int, end: int, now: datetime) -> Sequence[Day]:
+        """The days of that span that hold refunds, oldest first; none at all where none is due."""
+        ...
+
+    async def days_in_turn(self, start: int, end: int, since: datetime, most: int) -> Sequence[Day]:
+        """Covered days of that span that were not listed *since*, those listed longest ago first."""
         ...
 
 

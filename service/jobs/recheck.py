@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import structlog
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from service.domain.span import Span
     from service.ports import (
         Clock,
+        DayStore,
         DueStore,
         GapStore,
         Progress,
@@ -136,21 +138,20 @@ def _whole(readings: Sequence[Reading]) -> bool:
     )
 
 
-async def days_due(due: DueStore, gaps: GapStore, now: datetime, most: int) -> list[Span]:
+async def days_due(store: DayStore, gaps: GapStore, now: datetime, most: int) -> list[Span]:
     """Days whose refunds are all to be listed again, the newest that *most* reads can list."""
     owed_from, now_s = await gaps.owed_from(), now.timestamp()
     oldest = min(now_s - YOUNG_S, owed_from if owed_from is not None else now_s)
     start = int(oldest) // DAY_S * DAY_S
-    days = await due.days(start, int(now_s) // DAY_S * DAY_S, now)
+    days = await store.days(start, int(now_s) // DAY_S * DAY_S, now)
     return spans_over(due_days(days, now_s), days, most)
 
 
-async def days_to_revisit(due: DueStore, first: int, now: datetime, pages: int) -> list[Span]:
+async def days_to_revisit(store: DayStore, first: int, now: datetime, pages: int) -> list[Span]:
     """Old days, those that were listed longest ago first, as many as fit in so many pages."""
     end = int(now.timestamp() - YOUNG_S) // DAY_S * DAY_S
     start = -(-first // DAY_S) * DAY_S
     if start >= end or pages < 1:
         return []
-    days = await due.days(start, end, now, most=DAYS_IN_TURN)
-    since = now.timestamp() - REVISIT_AGAIN_S
-    return days_in_turn([d for d in days if d.checked_s is None or d.checked_s < since], pages)
+    since = now - timedelta(seconds=REVISIT_AGAIN_S)
+    return days_in_turn(await store.days_in_turn(start, end, since, DAYS_IN_TURN), pages)

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from datetime import datetime
     from random import Random
 
-    from service.domain.recheck import Day
     from service.ports import Batch, ComparingStore, DueStore, Progress, RefundSource, RefundStore
 
 MOST = 100_000
@@ -188,11 +187,6 @@ class Chosen:
 
     async def not_found(self, due: Due, observed_at: datetime, now: datetime) -> bool:
         return await self._due.not_found(due, observed_at, now)
-
-    async def days(
-        self, start: int, end: int, now: datetime, *, most: int | None = None
-    ) -> Sequence[Day]:
-        return await self._due.days(start, end, now, most=most)
 
 
 def to_read(verdict: Verdict) -> list[Due]:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from service.adapters.postgres.claims import range_of
 from service.adapters.postgres.queries import query
 from service.adapters.postgres.rows import columns_of
-from service.domain.recheck import STATES, Day, Due, backoff_s, next_due_s, state_of
+from service.domain.recheck import (
+    STATES,
+    Day,
+    Due,
+    backoff_s,
+    due_days,
+    next_due_s,
+    state_of,
+)
 from service.domain.refund import without_echoes
 from service.domain.span import Span
 
@@ -108,8 +117,28 @@ def _patience(due: Due) -> timedelta:
     return timedelta(seconds=backoff_s(due.attempts + 1))
 
 
+async def days_of(
+    connection: Connection,
+    account_id: str,
+    start: int,
+    end: int,
+    now: datetime,
+    *,
+    overdue: int = 1,
+) -> list[Day]:
+    """The days of that span that hold refunds; none where none is due, because counting takes its time."""
+    states = list(STATES) if overdue == 1 else []
+    found = await connection.fetch(query("days"), account_id, start, end, now, states)
+    days = [Day(row["day"], 1, row["checked_s"], row["owed"], row["awaited"]) for row in found]
+    if not due_days(days, now.timestamp(), overdue=overdue):
+        return []
+    counted = await connection.fetch(query("refunds_by_day"), account_id, start, end)
+    refunds = {row["day"]: row["refunds"] for row in counted}
+    return [replace(day, refunds=refunds[day.start]) for day in days if day.start in refunds]
+
+
 class PostgresDue:
-    """Implements ``ports.DueStore`` for one account: those that were hinted at, or the others."""
+    """Implements ``ports.DueStore`` and ``DayStore`` for one account: those hinted at, or the others."""
 
     def __init__(self, database: Database, account_id: str, *, hinted: bool) -> None:
         self._database = database
@@ -176,18 +205,16 @@ class PostgresDue:
 
         return await self._database.patiently(write)
 
-    async def days(
-        self, start: int, end: int, now: datetime, *, most: int | None = None
-    ) -> list[Day]:
+    async def days(self, start: int, end: int, now: datetime) -> list[Day]:
+        return await self._database.patiently(
+            lambda connection: days_of(connection, self._account_id, start, end, now)
+        )
+
+    async def days_in_turn(self, start: int, end: int, since: datetime, most: int) -> list[Day]:
         async def read(connection: Connection) -> list[Day]:
-            if most is None:
-                found = await connection.fetch(
-                    query("days"), self._account_id, start, end, now, list(STATES)
-                )
-            else:
-                found = await connection.fetch(
-                    query("days_in_turn"), self._account_id, start, end, most
-                )
+            found = await connection.fetch(
+                query("days_in_turn"), self._account_id, start, end, most, since
+            )
             return [Day(*row) for row in found]
 
         return await self._database.patiently(read)

@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from service.adapters.postgres.queries import query
+from service.adapters.postgres.rechecks import days_of
 from service.domain import pace
-from service.domain.recheck import DAY_S, Day, due_days, is_late
+from service.domain.recheck import DAY_S, due_days, is_late
 from service.domain.span import Span, clipped, gaps, instant
 
 if TYPE_CHECKING:
@@ -68,10 +69,8 @@ async def _nets(connection: Connection, account_id: str, allowance: int | None) 
     waited = await connection.fetch(query("rechecks_late"), account_id, now - OVERDUE_AFTER)
     overdue = sum(is_late(row[0], row[1], row[2], now.timestamp()) for row in waited)
     gaps = await connection.fetch(query("open_event_gaps"), account_id)
-    days = await connection.fetch(
-        query("days"), account_id, _day(now, 90), _day(now, 0), now - OVERDUE_AFTER, []
-    )
-    late = due_days([Day(*row) for row in days], now.timestamp(), overdue=2)
+    days = await days_of(connection, account_id, _day(now, 90), _day(now, 0), now, overdue=2)
+    late = due_days(days, now.timestamp(), overdue=2)
     covered = await connection.fetchval(query("covered"), account_id, "events")
     reads = await _reads(connection, account_id, allowance)
     daemon = await connection.fetchval(query("lease_holder"), account_id)

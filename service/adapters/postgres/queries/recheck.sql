@@ -179,8 +179,8 @@ WHERE r.account_id = $1 AND r.id = ANY($2::text[])
     AND (r.observed_at > $3 OR c.hinted_at IS NOT NULL)
 
 -- days
--- Days of created time that hold refunds: how many, when all were listed last, whether events that expired
--- unread ask for them, and how many are due by themselves.
+-- Days of created time: when all of each was listed last, whether events that expired unread ask for it, and
+-- how many of its refunds are due by themselves.
 WITH due AS (
     SELECT floor(extract(epoch FROM r.created_at) / 86400)::bigint * 86400 AS day, count(*) AS awaited
     FROM refund_sync.recheck c
@@ -188,7 +188,7 @@ WITH due AS (
     WHERE c.account_id = $1 AND c.kind = 'refund' AND c.due_at <= $4 AND c.why = ANY($5::text[])
     GROUP BY 1
 )
-SELECT d.day, n.refunds, extract(epoch FROM s.checked_at)::float8 AS checked_s, EXISTS (
+SELECT d.day, extract(epoch FROM s.checked_at)::float8 AS checked_s, EXISTS (
     SELECT FROM refund_sync.event_gap g
     WHERE g.account_id = $1 AND g.closed_at IS NULL AND d.day < upper(g.span)
         AND to_timestamp(d.day + 86400) > g.read_from
@@ -196,18 +196,21 @@ SELECT d.day, n.refunds, extract(epoch FROM s.checked_at)::float8 AS checked_s, 
 ) AS owed, coalesce(due.awaited, 0) AS awaited
 FROM generate_series($2::bigint, $3::bigint - 86400, 86400) AS d(day)
 LEFT JOIN due ON due.day = d.day
-CROSS JOIN LATERAL (
-    SELECT count(*) AS refunds FROM refund_sync.refund r
-    WHERE r.created_at >= to_timestamp(d.day) AND r.created_at < to_timestamp(d.day + 86400)
-        AND r.account_id = $1 AND r.gone_at IS NULL AND r.hidden_at IS NULL
-) n
 LEFT JOIN refund_sync.span_check s
     ON s.account_id = $1 AND s.stream = 'refunds' AND s.span = int8range(d.day, d.day + 86400)
-WHERE n.refunds > 0
 ORDER BY d.day
 
+-- refunds_by_day
+-- How many refunds of each day Stripe may list.
+SELECT floor(extract(epoch FROM r.created_at) / 86400)::bigint * 86400 AS day, count(*) AS refunds
+FROM refund_sync.refund r
+WHERE r.created_at >= to_timestamp($2::bigint) AND r.created_at < to_timestamp($3::bigint)
+    AND r.account_id = $1 AND r.gone_at IS NULL AND r.hidden_at IS NULL
+GROUP BY 1
+
 -- days_in_turn
--- Covered days in the order in which they were listed last; those that never were, whole, come first.
+-- Covered days that were not listed since $5, in the order in which they were listed last; those that never
+-- were, whole, come first.
 SELECT d.day, n.refunds, extract(epoch FROM d.checked_at)::float8 AS checked_s, false AS owed,
     0::bigint AS awaited
 FROM (
@@ -217,6 +220,7 @@ FROM (
         ON k.account_id = $1 AND k.stream = 'refunds' AND k.covered @> int8range(g.day, g.day + 86400)
     LEFT JOIN refund_sync.span_check s
         ON s.account_id = $1 AND s.stream = 'refunds' AND s.span = int8range(g.day, g.day + 86400)
+    WHERE s.checked_at IS NULL OR s.checked_at < $5
     ORDER BY s.checked_at NULLS FIRST, g.day
     LIMIT $4
 ) d
