@@ -120,7 +120,7 @@ async def test_a_daemon_frozen_while_it_fills_history_is_succeeded_and_commits_n
     place: str, database: str, open_folder: Path
 ) -> None:
     history = SETTINGS | {"since": SINCE}
-    with simulated_stripe(refunds=12_000, latency_ms=20, to=days_ago(0)) as stripe:
+    with simulated_stripe(refunds=7_000, latency_ms=20, to=days_ago(0)) as stripe:
         slow = Stage(stripe, open_folder, database, history | {"endpoint_rate": 20})
         stage = Stage(stripe, open_folder, database, history)
         with running(slow) as zombie, running(stage) as second:
@@ -180,7 +180,7 @@ async def _left_by_the_first(stage: Stage) -> dict[str, Any]:
 async def test_commands_beside_a_daemon_that_fills_history_do_the_same_work_and_nothing_comes_out_wrong(
     database: str, open_folder: Path
 ) -> None:
-    with simulated_stripe(refunds=8_000, latency_ms=20, to=days_ago(0)) as stripe:
+    with simulated_stripe(refunds=5_000, latency_ms=20, to=days_ago(0)) as stripe:
         settings = SETTINGS | {"since": SINCE, "endpoint_rate": 30}
         stage = Stage(stripe, open_folder, database, settings)
         known = stripe.truth()[-1]["id"]
