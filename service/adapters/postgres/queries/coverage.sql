@@ -32,11 +32,16 @@ WHERE q.account_id = $1 AND q.stream = $2 AND q.resolved_at IS NULL AND r.first_
 
 -- stored_though_unlisted
 -- Refunds of these spans that were listed once, and are known to be listed no more.
-SELECT r.id, extract(epoch FROM r.created_at)::bigint AS created, r.first_listed_at
+SELECT found.id, found.created, found.first_listed_at
 FROM unnest($2::int8range[]) AS k(span)
-JOIN refund_sync.refund r
-    ON r.created_at >= to_timestamp(lower(k.span)) AND r.created_at < to_timestamp(upper(k.span))
-WHERE r.account_id = $1 AND r.hidden_at IS NOT NULL AND r.gone_at IS NULL AND r.first_listed_at IS NOT NULL
+CROSS JOIN LATERAL (
+    SELECT r.id, extract(epoch FROM r.created_at)::bigint AS created, r.first_listed_at
+    FROM refund_sync.refund r
+    WHERE r.created_at >= to_timestamp(lower(k.span)) AND r.created_at < to_timestamp(upper(k.span))
+        AND r.account_id || '' = $1 AND r.hidden_at IS NOT NULL AND r.gone_at IS NULL
+        AND r.first_listed_at IS NOT NULL
+    OFFSET 0
+) AS found
 
 -- revoke
 -- Takes back what was claimed of these spans: a listing found there what is not stored.

@@ -18,13 +18,19 @@ WHERE excluded.due_at < c.due_at AND c.why <> excluded.why
 
 -- queue_unlisted
 -- Stored refunds of a span that a listing of the whole span did not return: each is asked for by id.
+-- Rows of a span are found by when they were created: the account, written so, is no way to find them.
 WITH unlisted AS (
-    UPDATE refund_sync.refund r SET hidden_at = k.observed_at
+    UPDATE refund_sync.refund u SET hidden_at = missed.observed_at
     FROM unnest($3::int8range[], $4::timestamptz[]) AS k(span, observed_at)
-    WHERE r.created_at >= to_timestamp(lower(k.span)) AND r.created_at < to_timestamp(upper(k.span))
-        AND r.account_id = $1 AND r.gone_at IS NULL AND r.hidden_at IS NULL
-        AND r.first_seen_at < k.observed_at AND r.id <> ALL($5::text[])
-    RETURNING r.id
+    CROSS JOIN LATERAL (
+        SELECT r.id, k.observed_at FROM refund_sync.refund r
+        WHERE r.created_at >= to_timestamp(lower(k.span)) AND r.created_at < to_timestamp(upper(k.span))
+            AND r.account_id || '' = $1 AND r.gone_at IS NULL AND r.hidden_at IS NULL
+            AND r.first_seen_at < k.observed_at AND r.id <> ALL($5::text[])
+        OFFSET 0
+    ) AS missed
+    WHERE u.account_id = $1 AND u.id = missed.id
+    RETURNING u.id
 )
 INSERT INTO refund_sync.recheck AS c (account_id, kind, object_id, due_at, why)
 SELECT $1, 'refund', id, $2, 'not listed' FROM unlisted ORDER BY id
@@ -102,7 +108,7 @@ SELECT floor(extract(epoch FROM r.created_at) / 3600)::bigint * 3600 AS hour, co
 FROM unnest($2::bigint[]) AS d(day)
 JOIN refund_sync.refund r
     ON r.created_at >= to_timestamp(d.day) AND r.created_at < to_timestamp(d.day + 86400)
-WHERE r.account_id = $1
+WHERE r.account_id || '' = $1
 GROUP BY 1
 
 -- put_off
@@ -145,13 +151,16 @@ WHERE account_id = $1 AND kind = $2 AND object_id = $3 AND (hinted_at IS NULL OR
 -- unlisted
 -- Stored refunds of these spans that a listing of the whole spans did not return, those
 -- that are known to be hidden too. Changes nothing.
-SELECT r.id, extract(epoch FROM r.created_at)::bigint AS created
+SELECT found.id, found.created
 FROM unnest($2::int8range[], $3::timestamptz[]) AS k(span, observed_at)
-JOIN refund_sync.refund r
-    ON r.created_at >= to_timestamp(lower(k.span)) AND r.created_at < to_timestamp(upper(k.span))
-WHERE r.account_id = $1 AND r.gone_at IS NULL
-    AND r.first_seen_at < k.observed_at AND r.id <> ALL($4::text[])
-ORDER BY r.id
+CROSS JOIN LATERAL (
+    SELECT r.id, extract(epoch FROM r.created_at)::bigint AS created FROM refund_sync.refund r
+    WHERE r.created_at >= to_timestamp(lower(k.span)) AND r.created_at < to_timestamp(upper(k.span))
+        AND r.account_id || '' = $1 AND r.gone_at IS NULL
+        AND r.first_seen_at < k.observed_at AND r.id <> ALL($4::text[])
+    OFFSET 0
+) AS found
+ORDER BY found.id
 
 -- distrust
 -- Rows that are not what their digest says were altered here: the next read that finds them puts them right.
@@ -205,7 +214,7 @@ ORDER BY d.day
 SELECT floor(extract(epoch FROM r.created_at) / 86400)::bigint * 86400 AS day, count(*) AS refunds
 FROM refund_sync.refund r
 WHERE r.created_at >= to_timestamp($2::bigint) AND r.created_at < to_timestamp($3::bigint)
-    AND r.account_id = $1 AND r.gone_at IS NULL AND r.hidden_at IS NULL
+    AND r.account_id || '' = $1 AND r.gone_at IS NULL AND r.hidden_at IS NULL
 GROUP BY 1
 
 -- days_in_turn
@@ -227,7 +236,7 @@ FROM (
 CROSS JOIN LATERAL (
     SELECT count(*) AS refunds FROM refund_sync.refund r
     WHERE r.created_at >= to_timestamp(d.day) AND r.created_at < to_timestamp(d.day + 86400)
-        AND r.account_id = $1
+        AND r.account_id || '' = $1
 ) n
 ORDER BY d.checked_at NULLS FIRST, d.day
 
