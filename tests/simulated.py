@@ -182,7 +182,11 @@ async def a_life(
                 PostgresHinted(database, clock), account.id, on_news=lambda: None
             ) as intake:
                 receiver = WebhookReceiver(
-                    [SECRET], intake.take, database.clock.now, second=clock.time
+                    [SECRET],
+                    intake.take,
+                    database.clock.now,
+                    second=clock.time,
+                    heard=account.heard,
                 )
                 rounds = Rounds(
                     account, Metrics(), intake if nets.webhooks else None, asyncio.Event()

@@ -91,29 +91,37 @@ class Rounds:
         if self._now_s() - self._polled_s < await self.poll_interval_s() - 1:
             return False
         progress, again = Progress(), Progress()
+        last = self._intake.last_at if self._intake else None
         with self.urgent(), reads_for(pace.POLLS), self._metrics.counting(progress, again):
-            await self._read_events(progress)
+            read_events = await self._read_events(progress)
             wanted = await self._account.wanted()
             await self._cover(NEWEST, wanted, lambda s: plan.newest_part(s, wanted), progress)
             await passes.look_again(self._account, wanted, again)
         self._polled_s = self._now_s()
         self.passed_at = time.monotonic()
-        self._agree(found_untold=bool(progress.written.inserted or progress.written.hinted))
+        told = progress.written
+        self._agree(last, found_untold=bool(told.hinted if read_events else told.inserted))
         self._news.set()
         return True
 
-    async def _read_events(self, progress: Progress) -> None:
-        """A key that may not read them is not tried at every poll: somebody has to change it."""
+    async def _read_events(self, progress: Progress) -> bool:
+        """Whether they were read. A key that may not is not tried at every poll: somebody has to change it."""
         if self._now_s() - self._refused_s < ASK_AGAIN_S:
-            return
-        if not await passes.may_read_events(self._account, progress):
+            return False
+        permitted = await passes.may_read_events(self._account, progress)
+        if not permitted:
             self._refused_s = self._now_s()
+        return permitted
 
-    def _agree(self, *, found_untold: bool) -> None:
-        """Where one was lost, webhooks are believed again when the next has come."""
+    def _agree(self, before: datetime | None, *, found_untold: bool) -> None:
+        """Where one was lost, webhooks are believed again when the next has come.
+
+        *before* is when the last had come as the poll began: some may be on their way while it goes on. A
+        new refund has an event; only where none can be read does the refund itself say what was lost.
+        """
         last = self._intake.last_at if self._intake else None
         if found_untold:
-            self._disproved_at = last
+            self._disproved_at = before
         fresh = last is not None and self._now_s() - last.timestamp() < WEBHOOKS_ARRIVE_S
         self._agreement.polled(
             found_untold=found_untold, webhooks_arrive=fresh and last != self._disproved_at

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from service.adapters.postgres.store import PostgresStore, SystemClock
 from service.adapters.stripe.client import StripeClient
 from service.adapters.stripe.decode import Decoder
 from service.adapters.stripe.events import StripeEvents
+from service.adapters.stripe.hints import Heard
 from service.adapters.stripe.identity import who_are_we
 from service.adapters.stripe.limits import Limits
 from service.adapters.stripe.source import StripeRefunds
@@ -54,12 +55,14 @@ class Account:
     met_s: int
     reads: ReadLog
     clock: Clock
+    heard: Heard = field(default_factory=Heard)
 
     def store(self, run: Run | None = None) -> PostgresStore:
         return PostgresStore(self.database, self.id, run.id if run else None, self.clock)
 
     def events(self) -> StripeEvents:
-        return StripeEvents(self.client, settle_lag_s=self.settings.settle_lag_s)
+        lag_s = self.settings.settle_lag_s
+        return StripeEvents(self.client, settle_lag_s=lag_s, heard=self.heard)
 
     def due(self, *, hinted: bool) -> PostgresDue:
         return PostgresDue(self.database, self.id, hinted=hinted)

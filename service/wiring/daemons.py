@@ -71,4 +71,7 @@ async def receiving(
     async with Intake(hinted, account.id, on_news=on_news) as intake:
         livemode = account.settings.require_key().livemode
         now = account.database.clock.now
-        yield WebhookReceiver(secrets, intake.take, now, livemode=livemode), intake
+        receiver = WebhookReceiver(
+            secrets, intake.take, now, livemode=livemode, heard=account.heard
+        )
+        yield receiver, intake

@@ -387,3 +387,25 @@ async def test_days_are_noted_as_checked_only_where_they_were_listed_to_their_pr
             " WHERE NOT c.covered @> s.span OR upper(s.span) - lower(s.span) <> 86400"
         )
         assert not odd
+
+
+async def test_what_a_webhook_told_is_read_once_and_polls_that_find_nothing_else_grow_rare(
+    pool: Pool,
+) -> None:
+    """Though the read began sooner after the event than is needed to trust its second alone."""
+    nets = Nets(webhooks=True)
+    async with a_life(pool, refunds=200, nets=nets, sync_interval_s=60) as life:
+        await life.pass_time(60)
+        await life.pass_time(300)
+        changed = young(life, 6)
+        for refund_id in changed:
+            life.change("metadata", ids=[refund_id])
+            await life.pass_time(0.5)
+            await life.pass_time(120)
+        assert life.stripe.stats.reads_by_id == dict.fromkeys(changed, 1)
+        assert await life.rounds.poll_interval_s() > 4 * 60
+        nets.lost = 1.0
+        life.change("metadata", ids=changed[:1])
+        await life.pass_time(2_000)
+        assert life.stripe.stats.reads_by_id[changed[0]] == 2
+        assert await life.rounds.poll_interval_s() == 60

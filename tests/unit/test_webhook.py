@@ -10,6 +10,7 @@ import pytest
 import stripe
 from structlog.testing import capture_logs
 
+from service.adapters.stripe.hints import Heard
 from service.adapters.stripe.webhook import Notice, WebhookReceiver, is_genuine, notice_in
 from service.domain.errors import LeaseLostError, RefundSyncError, RetryableError
 from service.domain.refund import Hint
@@ -69,7 +70,7 @@ def test_an_empty_secret_signs_nothing(secret: str) -> None:
 @pytest.mark.parametrize("kind", REFUND_TYPES)
 def test_an_event_about_a_refund_names_it_and_its_charge(kind: str) -> None:
     told = notice_in(an_event("re_7", kind), NOW)
-    assert told == Notice(None, False, Hint("refund", "re_7", NOW, "ch_1"))
+    assert told == Notice(None, False, Hint("refund", "re_7", NOW, "ch_1"), "evt_re_7")
 
 
 def test_a_charge_that_was_refunded_is_what_its_event_is_about() -> None:
@@ -87,7 +88,7 @@ def test_a_notification_is_read_as_the_library_reads_it(kind: str) -> None:
     told = notice_in(body, NOW)
     assert type(note).__name__.startswith("V1")
     assert told == Notice(
-        str(note.context), note.livemode, Hint("refund", note.related_object.id, NOW)
+        str(note.context), note.livemode, Hint("refund", note.related_object.id, NOW), note.id
     )
 
 
@@ -193,6 +194,22 @@ async def test_deliveries_are_counted_by_what_became_of_them_and_only_ours_are_t
         "refused": 2, "not understood": 1, "about something else": 1, "other mode": 1,
         "other account": 1,
     }  # fmt: skip
+
+
+async def test_only_an_event_whose_hint_is_kept_counts_as_heard() -> None:
+    heard = Heard()
+    for taker in (Taker(RetryableError("away")), Taker(is_ours=False)):
+        await sent(taker.receiver(heard=heard), an_event())
+        assert "evt_re_1" not in heard
+    await sent(Taker().receiver(heard=heard), an_event())
+    assert "evt_re_1" in heard
+
+
+def test_the_oldest_events_heard_of_are_forgotten_first() -> None:
+    heard = Heard()
+    for n in range(Heard.MOST + 2):
+        heard.add(f"evt_{n}")
+    assert [f"evt_{n}" in heard for n in (0, 1, 2, Heard.MOST + 1)] == [False, False, True, True]
 
 
 @pytest.mark.parametrize("livemode", [True, False])

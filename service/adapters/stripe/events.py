@@ -16,7 +16,7 @@ from service.domain.walk import Key, Page
 from service.ports import Reading
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator
 
     from service.adapters.stripe.answers import Answer
     from service.adapters.stripe.client import StripeClient
@@ -34,11 +34,14 @@ log = structlog.get_logger()
 
 
 class StripeEvents:
-    """Implements ``ports.ListSource`` for the events that tell of refunds."""
+    """Implements ``ports.ListSource`` for the events that tell of refunds, but for those *heard* of."""
 
-    def __init__(self, client: StripeClient, *, settle_lag_s: int) -> None:
+    def __init__(
+        self, client: StripeClient, *, settle_lag_s: int, heard: Container[str] = ()
+    ) -> None:
         self._client = client
         self._lag_s = settle_lag_s
+        self._heard = heard
 
     async def read(self, ask: Ask) -> Reading:
         bounds = {"gte": ask.lower, "lt": ask.upper}
@@ -53,8 +56,25 @@ class StripeEvents:
             floor(answer.date - KEPT_S + MARGIN_S),
         )
         return Reading(
-            page, answer.observed_at, requests=answer.attempts, hints=list(_hints_of(answer, page))
+            page,
+            answer.observed_at,
+            requests=answer.attempts,
+            hints=list(self._hints_of(answer, page)),
         )
+
+    def _hints_of(self, answer: Answer[Listing], page: Page) -> Iterator[Hint]:
+        """Stripe's seconds are taken to the database's clock by what the answer tells of both."""
+        ahead_s = answer.observed_at.timestamp() - answer.date
+        for raw, key in zip(answer.value.data, page.keys, strict=True):
+            if key.id in self._heard:
+                continue
+            event = event_in(raw)
+            if event is None:
+                log.warning("event.unreadable", event_id=key.id)
+                continue
+            at = datetime.fromtimestamp(key.created + ahead_s, UTC) + timedelta(seconds=SLACK_S)
+            if hint := hint_of(event, min(at, answer.observed_at)):
+                yield hint
 
 
 def _key_of(raw: msgspec.Raw) -> Key:
@@ -63,16 +83,3 @@ def _key_of(raw: msgspec.Raw) -> Key:
     except msgspec.MsgspecError as error:
         raise ProtocolError(f"an event has no id or no created second: {error}") from None
     return Key(key.created, key.id)
-
-
-def _hints_of(answer: Answer[Listing], page: Page) -> Iterator[Hint]:
-    """Stripe's seconds are taken to the database's clock by what the answer tells of both."""
-    ahead_s = answer.observed_at.timestamp() - answer.date
-    for raw, key in zip(answer.value.data, page.keys, strict=True):
-        event = event_in(raw)
-        if event is None:
-            log.warning("event.unreadable", event_id=key.id)
-            continue
-        at = datetime.fromtimestamp(key.created + ahead_s, UTC) + timedelta(seconds=SLACK_S)
-        if hint := hint_of(event, min(at, answer.observed_at)):
-            yield hint

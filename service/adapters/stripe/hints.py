@@ -22,6 +22,26 @@ THIN = "v1."
 """What the types of notifications begin with that name an object and hold none."""
 
 
+class Heard:
+    """Events that were pushed and whose hints are kept: listed later, they tell nothing more.
+
+    The newest of them, while this process lives; one that is forgotten costs a read.
+    """
+
+    MOST = 20_000
+
+    def __init__(self) -> None:
+        self._ids: dict[str, None] = {}
+
+    def add(self, event_id: str) -> None:
+        self._ids[event_id] = None
+        if len(self._ids) > self.MOST:
+            del self._ids[next(iter(self._ids))]
+
+    def __contains__(self, event_id: object) -> bool:
+        return event_id in self._ids
+
+
 class _Object(Struct, frozen=True):
     id: Id
     charge: Named | Id | None = None

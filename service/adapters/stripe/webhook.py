@@ -12,7 +12,7 @@ import msgspec
 import structlog
 from msgspec import Struct
 
-from service.adapters.stripe.hints import THIN, TYPES, event_in, hint_of
+from service.adapters.stripe.hints import THIN, TYPES, Heard, event_in, hint_of
 from service.domain.errors import RefundSyncError
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ class Notice(NamedTuple):
     account_id: str | None
     livemode: bool | None
     hint: Hint | None
+    event_id: str = ""
 
 
 class _Envelope(Struct, frozen=True):
@@ -115,7 +116,7 @@ def notice_in(body: bytes, at: datetime) -> Notice | None:
         return None
     # A context is a path that ends with the account: org_…/acct_….
     about = (event.about or "").rpartition("/")[2]
-    return Notice(about or None, envelope.livemode, hint)
+    return Notice(about or None, envelope.livemode, hint, event.id)
 
 
 class WebhookReceiver:
@@ -123,7 +124,7 @@ class WebhookReceiver:
 
     *take* says whether this database holds the account; *now* is the database's clock, *second* that
     which stamps are compared with. *livemode* is the mode of this database: the endpoint of a live
-    platform is sent the test events of its accounts too.
+    platform is sent the test events of its accounts too. *heard* is told of what was kept.
     """
 
     def __init__(
@@ -134,12 +135,14 @@ class WebhookReceiver:
         *,
         livemode: bool | None = None,
         second: Callable[[], float] = time.time,
+        heard: Heard | None = None,
     ) -> None:
         self._secrets = tuple(secrets)
         self._take = take
         self._now = now
         self._livemode = livemode
         self._second = second
+        self._heard = Heard() if heard is None else heard
         self._told_at = float("-inf")
         self.outcomes: Counter[str] = Counter()
         """Deliveries by what became of them, since the start."""
@@ -166,6 +169,8 @@ class WebhookReceiver:
             is_ours = await self._take(notice.account_id, notice.hint)
         except RefundSyncError:
             return 503, "not kept"
+        if is_ours:
+            self._heard.add(notice.event_id)
         return 200, "kept" if is_ours else "other account"
 
     def _tell(self, event: str, **keys: object) -> None:
