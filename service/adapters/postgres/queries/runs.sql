@@ -1,6 +1,7 @@
 -- begin_run
--- A run is on record before its first read.
+-- A run is on record before its first read. Said twice where the first answer was lost, it is one run.
 INSERT INTO refund_sync.run (id, account_id, job, outcome, span) VALUES ($1, $2, $3, 'running', $4)
+ON CONFLICT (id) DO NOTHING
 
 -- progress_run
 -- How far a run has come; the row of a run that was killed keeps the last of these.
