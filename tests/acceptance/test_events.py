@@ -244,3 +244,20 @@ def change_unheard(stripe: Stripe, *, reach: int) -> list[str]:
         *stripe.change("fail", ids=booked[::40], events=False),
         *stripe.change("metadata", ids=[p["id"] for p in young[1::40]], events=False),
     ]
+
+
+async def test_rechecks_overdue_by_twice_their_interval_are_shown_and_checked(stage: Stage) -> None:
+    stage.run("status", "--check")
+    await stage.execute(
+        "UPDATE refund_sync.span_check SET checked_at = checked_at - interval '3 days'"
+    )
+    await stage.execute(
+        "UPDATE refund_sync.recheck SET due_at = now() - interval '8 days' WHERE why = 'open'"
+    )
+    ran = stage.run("status", "--check", expect=7)
+    assert "rechecks are overdue by twice their interval" in ran.err
+    rechecks = ran.told["accounts"][0]["rechecks"]
+    assert rechecks["overdue"] > 0
+    assert rechecks["days_overdue"] > 0
+    stage.run("sync")
+    stage.run("status", "--check")
