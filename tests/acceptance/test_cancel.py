@@ -169,12 +169,15 @@ def answered(stage: Stage, refund_id: str, answer: str) -> tuple[int, str]:
         "GET /v1/customers/:id",
     ],
 )  # fmt: skip
-async def test_the_client_sends_nothing_else_that_writes(endpoint: str, stripe: Stripe) -> None:
+async def test_the_client_sends_nothing_else_that_writes(endpoint: str) -> None:
+    """Refused before anything is sent: nobody listens there, and no connection is tried."""
+
     def decode(_: bytes) -> Any:
         raise AssertionError("nothing may be answered")
 
+    nowhere = "http://127.0.0.1:9"
     limits = Limits(endpoint_rate=100, global_rate=100, concurrency=1)
-    async with StripeClient(KEY, now=SystemClock().now, limits=limits, base=stripe.url) as client:
+    async with StripeClient(KEY, now=SystemClock().now, limits=limits, base=nowhere) as client:
         with pytest.raises(ValueError, match="not an endpoint that is ever asked"):
             await client.send(endpoint, decode, object_id="re_1")
-    assert stripe.stats()["requests"] == {}
+        assert client.counters.requests == {}
