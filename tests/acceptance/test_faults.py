@@ -112,7 +112,7 @@ async def test_slow_expansions_fall_back_to_other_ways_and_the_same_tables(
 
 
 TABLES = {
-    "refund": "observed_at first_seen_at first_listed_at",
+    "refund": "observed_at first_seen_at first_listed_at received_hash",
     "charge_link": "",
     "charge": "observed_at",
     "destination_details": "",
@@ -122,7 +122,7 @@ TABLES = {
 
 
 async def everything(stage: Stage) -> dict[str, list[str]]:
-    """Every row of every table, but for when it was read."""
+    """Every row of every table, but for when and how it was read."""
     found = {}
     async with stage.connection() as connection:
         for table, times in TABLES.items():
