@@ -94,7 +94,10 @@ async def _verify(context: Context, first: int, last: int, *, repair: bool) -> N
 
 
 def _unproven(beyond: Span | None, *, asked_events: bool) -> list[str]:
-    told = ["refunds on test clocks: Stripe does not list them"]
+    told = [
+        "refunds on test clocks: Stripe does not list them",
+        "charges, ledger lines and earlier versions: refunds are compared, with links and destination",
+    ]
     if beyond:
         told.append(f"what has not settled: {beyond}")
     if asked_events:

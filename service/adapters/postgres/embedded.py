@@ -33,6 +33,7 @@ DATABASE = "refund_sync"
 START_LIMIT_S = 60.0
 STOP_LIMIT_S = 30.0
 LOCK_LIMIT_S = 120.0
+REAP_LIMIT_S = 1.0
 LONGEST_SOCKET_FOLDER = 90
 _started: list[tuple[Path, subprocess.Popen[bytes]]] = []
 """Servers that this process started: they may outlive it, so nothing waits for them but a stop."""
@@ -79,6 +80,7 @@ class Server:
             fcntl.flock(self._users, fcntl.LOCK_EX | fcntl.LOCK_NB)
             postmaster.stop(self.data, STOP_LIMIT_S)
         self._users.close()
+        _reap()
 
     def __enter__(self) -> Self:
         return self
@@ -114,6 +116,16 @@ def _opened(root: Path, major: int | None) -> Server:
         except BaseException:
             users.close()
             raise
+
+
+def _reap() -> None:
+    """Forgets those servers of ours that have ended."""
+    for data, process in list(_started):
+        with suppress(subprocess.TimeoutExpired):
+            if not (data / "postmaster.pid").exists():
+                process.wait(REAP_LIMIT_S)
+        if process.poll() is not None:
+            _started.remove((data, process))
 
 
 def leave_at_once() -> None:
