@@ -122,6 +122,6 @@ async def _make_all_differ(connection: asyncpg.Connection) -> None:
     await connection.execute("DELETE FROM refund_sync.coverage")
     await connection.execute(
         "UPDATE refund_sync.refund SET status = 'before', observed_at = observed_at - interval '1 hour',"
-        " content_hash = substring(content_hash FOR 4) || decode(md5(id), 'hex')"
+        " content_hash = substring(content_hash FOR 4) || decode(md5(id), 'hex'), received_hash = NULL"
     )
     await connection.execute("VACUUM ANALYZE refund_sync.refund")
