@@ -62,6 +62,17 @@ async def test_a_folded_claim_still_tells_that_a_row_was_lost(pool: Pool) -> Non
     assert await audit(pool)
 
 
+async def test_a_refund_that_is_listed_no_more_keeps_no_month_from_being_folded(pool: Pool) -> None:
+    database, store = account_of(pool)
+    await a_month_of_claims(store)
+    await pool.execute(
+        "UPDATE refund_sync.refund SET hidden_at = observed_at - interval '1 second' WHERE id = 're_017'"
+    )
+    assert not await audit(pool)
+    assert await fold_claims(database, ACCOUNT, LATER) == 1
+    assert not await audit(pool)
+
+
 async def test_claims_that_the_rows_do_not_bear_out_are_kept_for_whoever_looks(pool: Pool) -> None:
     database, store = account_of(pool)
     await a_month_of_claims(store)
