@@ -80,7 +80,8 @@ class Cover:
         self._concurrency = concurrency
         self._drain_s = drain_s
         self._gate = gate
-        self._queue: asyncio.Queue[_Work] = asyncio.Queue(QUEUE_PAGES)
+        # Pages of one slice overlap by an object: to one writer, so that no two bring the same row.
+        self._queues = [asyncio.Queue[_Work](QUEUE_PAGES // WRITERS) for _ in range(WRITERS)]
         self._moved = asyncio.Event()
         self._began: datetime | None = None
         self._days: set[int] = set()
@@ -88,7 +89,7 @@ class Cover:
 
     async def run(self, covering: Covering) -> None:
         frontier = Frontier(covering.spans, open_top=covering.open_top)
-        writers = [asyncio.create_task(self._write_all(covering)) for _ in range(WRITERS)]
+        writers = [asyncio.create_task(self._write_all(covering, queue)) for queue in self._queues]
         self._covering = covering
         self._progress.planned_s += total_seconds(covering.spans)
         try:
@@ -114,7 +115,8 @@ class Cover:
     ) -> None:
         """Ends with the frontier, or with the first reader or writer that fails."""
         readers = [
-            asyncio.create_task(self._read_slices(frontier)) for _ in range(self._concurrency)
+            asyncio.create_task(self._read_slices(frontier, self._queues[number % WRITERS]))
+            for number in range(self._concurrency)
         ]
         waiting = {*readers, *writers}
         try:
@@ -129,7 +131,7 @@ class Cover:
 
     async def _drained(self, writers: Sequence[asyncio.Task[None]]) -> None:
         """Waits until all that was read is committed; raises what stopped a writer."""
-        joined = asyncio.create_task(self._queue.join())
+        joined = asyncio.create_task(self._joined())
         try:
             await asyncio.wait([joined, *writers], return_when=asyncio.FIRST_COMPLETED)
             for writer in writers:
@@ -138,7 +140,11 @@ class Cover:
         finally:
             joined.cancel()
 
-    async def _read_slices(self, frontier: Frontier) -> None:
+    async def _joined(self) -> None:
+        for queue in self._queues:
+            await queue.join()
+
+    async def _read_slices(self, frontier: Frontier, queue: asyncio.Queue[_Work]) -> None:
         while not frontier.done:
             walk = frontier.take()
             if walk is None:
@@ -146,13 +152,13 @@ class Cover:
                 await self._moved.wait()
                 continue
             try:
-                await self._read_slice(walk)
+                await self._read_slice(walk, queue)
             finally:
                 frontier.leave(walk)
                 self._moved.set()
         self._moved.set()
 
-    async def _read_slice(self, walk: Walk) -> None:
+    async def _read_slice(self, walk: Walk, queue: asyncio.Queue[_Work]) -> None:
         while not walk.done:
             await self._gate()
             ask = walk.ask()
@@ -162,7 +168,7 @@ class Cover:
             claim = walk.feed(ask, reading.page)
             proofs = _proofs(claim, reading, self._covering.stream)
             work = _Work(reading, proofs, asyncio.get_running_loop().create_future())
-            await self._queue.put(work)
+            await queue.put(work)
             if walk.draining or was_draining:
                 await work.committed
             self._moved.set()
@@ -174,16 +180,16 @@ class Cover:
         progress.settle_bound = min(bound, progress.settle_bound or bound)
         self._began = min(reading.observed_at, self._began or reading.observed_at)
 
-    async def _write_all(self, covering: Covering) -> None:
+    async def _write_all(self, covering: Covering, queue: asyncio.Queue[_Work]) -> None:
         while True:
-            batch = [await self._queue.get()]
+            batch = [await queue.get()]
             rows = len(batch[0].reading.observations)
-            while rows < BATCH_ROWS and not self._queue.empty():
-                batch.append(self._queue.get_nowait())
+            while rows < BATCH_ROWS and not queue.empty():
+                batch.append(queue.get_nowait())
                 rows += len(batch[-1].reading.observations)
             await self._write(batch, covering)
             for _ in batch:
-                self._queue.task_done()
+                queue.task_done()
 
     async def _write(self, batch: Sequence[_Work], covering: Covering) -> None:
         proofs = [proof for work in batch for proof in work.proofs]
