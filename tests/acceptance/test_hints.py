@@ -72,7 +72,8 @@ async def _drains(stage: Stage) -> None:
     """Until fewer hints wait than did."""
     async with stage.connection() as connection:
         most = 0
-        for _ in range(4_000):
+        deadline = time.monotonic() + 40
+        while time.monotonic() < deadline:
             waiting = await connection.fetchval(WAITING)
             if waiting < most:
                 return

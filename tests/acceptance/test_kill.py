@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from service.jobs.cover import BATCH_ROWS, QUEUE_PAGES, WRITERS
+from tests.acceptance.daemons import more_than
 from tests.acceptance.stage import SINCE, UNTIL, Stage, simulated_stripe
 
 if TYPE_CHECKING:
@@ -122,9 +123,10 @@ async def test_a_signal_commits_what_is_proven_and_says_what_remains(
     with simulated_stripe(refunds=20_000, latency_ms=20) as stripe:
         stage = Stage(stripe, open_folder, database, {"concurrency": 4, "endpoint_rate": 40})
         told = []
-        for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
+        stage.run("migrate")
+        for number, code, enough in ((signal.SIGTERM, 143, 2_000), (signal.SIGINT, 130, 8_000)):
             process = stage.start(*SPAN)
-            await _until_it_writes(stage, process)
+            await more_than(stage, enough)
             process.send_signal(number)
             _, err = process.communicate(timeout=60)
             assert process.returncode == code, err
