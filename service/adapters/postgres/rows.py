@@ -23,9 +23,6 @@ REFUND_COLUMNS = (
 )  # fmt: skip
 CHARGE_LINK_COLUMNS = ("account_id", "refund_id", *ChargeLink._fields)
 DESTINATION_COLUMNS = ("account_id", "refund_id", *Destination._fields)
-VERSION_COLUMNS = (
-    "account_id", "refund_id", "version", "observed_at", "source", "changes", "raw",
-)  # fmt: skip
 CHARGE_COLUMNS = (
     "account_id", "id", "amount_minor", "amount_captured_minor", "amount_refunded_minor",
     "currency", "created_at", "payment_method_type", "balance_transaction_id", "transfer_id",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from service.adapters.postgres import claims, facts, rechecks, rows
 from service.adapters.postgres.queries import query
@@ -32,6 +32,10 @@ READS_OVERLAP = timedelta(seconds=120)
 
 FORM_BYTES = 4
 """So much of a content hash tells our own form of decoding; the rest is what Stripe said."""
+
+
+_Version = tuple[str, str, str | None]
+"""Id of a refund, where its newest version came from, and what that changed, as JSON; null for the first."""
 
 
 @dataclass(slots=True)
@@ -130,7 +134,7 @@ async def _change(
     ids = [o.refund.id for o in todo.differing]
     locked = await locked_refunds(connection, account_id, ids)
     changed: list[tuple[Observation, int]] = []
-    versions: list[tuple[Any, ...]] = []
+    versions: list[_Version] = []
     for seen in todo.differing:
         row = locked[seen.refund.id]
         if seen.observed_at < row["observed_at"]:
@@ -150,9 +154,10 @@ async def _change(
         changed.append((seen, row["version"] + 1))
         same_form = row["content_hash"][:FORM_BYTES] == seen.content_hash[:FORM_BYTES]
         why = source if same_form else "upgrade"
-        versions.append(_version_row(account_id, seen, row["version"] + 1, why, changes))
+        told = json.dumps(changes, ensure_ascii=False)
+        versions.append((seen.refund.id, why, told))
     await _update(connection, account_id, changed)
-    await copy(connection, "refund_version", rows.VERSION_COLUMNS, versions)
+    await _add_versions(connection, account_id, versions)
     await _touch(connection, account_id, todo, locked.keys())
 
 
@@ -173,15 +178,12 @@ def _doubt(todo: _Sorted, seen: Observation, stored_at: datetime) -> None:
         todo.doubts[seen.refund.id] = rechecks.OVERLAP
 
 
-def _version_row(
-    account_id: str,
-    seen: Observation,
-    version: int,
-    source: str,
-    changes: dict[str, list[Any]] | None,
-) -> tuple[Any, ...]:
-    told = None if changes is None else json.dumps(changes, ensure_ascii=False)
-    return (account_id, seen.refund.id, version, seen.observed_at, source, told, seen.raw())
+async def _add_versions(
+    connection: Connection, account_id: str, versions: Sequence[_Version]
+) -> None:
+    """Keeps what the refunds hold now, with what made it so."""
+    if versions:
+        await connection.execute(query("add_versions"), account_id, *columns_of(versions))
 
 
 async def _update(
@@ -229,30 +231,25 @@ async def _add(
 ) -> None:
     if not new:
         return
-    refunds, versions = [], []
-    for seen in new:
-        raw, at = seen.raw(), seen.observed_at
-        values = rows.refund_values(seen.refund)
-        first = min(at, seen.listed_at or at)
-        refunds.append(
-            (
-                account_id,
-                *values,
-                raw,
-                seen.content_hash,
-                1,
-                at,
-                first,
-                seen.listed_at,
-                seen.received,
-            )
+    refunds = [
+        (
+            account_id,
+            *rows.refund_values(o.refund),
+            o.raw(),
+            o.content_hash,
+            1,
+            o.observed_at,
+            min(o.observed_at, o.listed_at or o.observed_at),
+            o.listed_at,
+            o.received,
         )
-        versions.append((account_id, seen.refund.id, 1, at, source, None, raw))
+        for o in new
+    ]
     await copy(connection, "refund", rows.REFUND_COLUMNS, refunds)
     links = [(account_id, o.refund.id, *o.link) for o in new]
     await copy(connection, "charge_link", rows.CHARGE_LINK_COLUMNS, links)
     await _copy_destinations(connection, account_id, new)
-    await copy(connection, "refund_version", rows.VERSION_COLUMNS, versions)
+    await _add_versions(connection, account_id, [(o.refund.id, source, None) for o in new])
 
 
 async def _copy_destinations(

@@ -95,7 +95,7 @@ class Decoder:
             link=link,
             destination=destination,
             content_hash=self._form + digest((refund, link, destination)),
-            raw=partial(refund_text, body, self._metadata),
+            raw=partial(refund_text, body, self._metadata, _expandable(refund, link)),
             charge=charge,
             ledger=ledger,
             hydrated=is_hydrated(link, charge, ledger),
@@ -183,6 +183,20 @@ def link_of(shape: Shape) -> ChargeLink:
         id_of(shape.failure_balance_transaction),
         id_of(shape.transfer_reversal),
         id_of(shape.source_transfer_reversal),
+    )
+
+
+def _expandable(refund: Refund, link: ChargeLink) -> tuple[str | None, ...]:
+    """The ids for ``render.EXPANDABLE``, in its order."""
+    return (
+        link.balance_transaction_id,
+        link.charge_id,
+        refund.customer_id,
+        link.failure_balance_transaction_id,
+        link.payment_intent_id,
+        refund.payment_method_id,
+        link.source_transfer_reversal_id,
+        link.transfer_reversal_id,
     )
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 from hashlib import blake2b
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from service.adapters.stripe.mask import is_suspect, masked_json
-from service.adapters.stripe.shapes import Named
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 MetadataPolicy = Literal["keep", "drop"] | frozenset[str]
 """Which metadata is kept: all, none, or the members named."""
@@ -21,14 +23,12 @@ EXPANDABLE = (
 )  # fmt: skip
 """Members of a refund that hold an id, or the object itself where it was expanded."""
 
-OPENING_BRACE = ord("{")
 _ESCAPES = re.compile(
     rb"\\\\"
     rb"|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
     rb"|(?P<unsound>\\u[dD][89a-fA-F][0-9a-fA-F]{2}|\\u0000)"
 )
 _decode = msgspec.json.Decoder(float_hook=Decimal).decode
-_named = msgspec.json.Decoder(Named).decode
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _pack = msgspec.msgpack.Encoder().encode
 _encode = msgspec.json.Encoder(order="sorted", decimal_format="number").encode
@@ -54,16 +54,16 @@ def masked_text_of(value: Any, *, free: bool = False) -> str:
     return json_text(masked_json(value, free=free)) if is_suspect(text, free=free) else text
 
 
-def refund_text(body: bytes, metadata: MetadataPolicy) -> str:
+def refund_text(body: bytes, metadata: MetadataPolicy, ids: Sequence[str | None]) -> str:
     """The refund as Stripe renders it without expansions, unknown members kept, masked.
 
-    Members that nothing is changed in keep the bytes that were received.
+    *ids* stand for the members named in ``EXPANDABLE``. Members that nothing is changed in keep the
+    bytes that were received.
     """
     members: dict[str, Any] = _members(body)
-    for name in EXPANDABLE:
-        member = members.get(name)
-        if member is not None and memoryview(member)[0] == OPENING_BRACE:
-            members[name] = _named(member).id
+    members |= {
+        name: known for name, known in zip(EXPANDABLE, ids, strict=True) if known is not None
+    }
     if metadata != "keep" and "metadata" in members:
         members["metadata"] = kept_metadata(_decode(members["metadata"]), metadata)
     text = json_text(members)

@@ -103,6 +103,14 @@ WHERE l.account_id = $1 AND l.refund_id = n.refund_id
 DELETE FROM refund_sync.destination_details
 WHERE account_id = $1 AND refund_id = ANY($2::text[])
 
+-- add_versions
+-- Keeps what these refunds hold now. The ids are given twice so that rows are found by their keys.
+INSERT INTO refund_sync.refund_version (account_id, refund_id, version, observed_at, source, changes, raw)
+SELECT r.account_id, r.id, r.version, r.observed_at, n.source, n.changes, r.raw
+FROM refund_sync.refund r
+JOIN unnest($2::text[], $3::text[], $4::jsonb[]) AS n(id, source, changes) ON n.id = r.id
+WHERE r.account_id = $1 AND r.id = ANY($2::text[])
+
 -- touch_refunds
 -- Sharpens the times of refunds found as stored: seen and listed earlier than was known, read later. Of one
 -- that was not locked, and has changed since it was compared, only when it was first seen and listed.
