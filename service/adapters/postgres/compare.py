@@ -113,15 +113,9 @@ class PostgresComparison:
         return await self._database.patiently(compare)
 
     async def told_of(self, ids: Sequence[str], since: datetime) -> list[str]:
-        async def read(connection: Connection) -> list[str]:
-            found = await connection.fetch(query("told_of"), self._account_id, list(ids), since)
-            return [row[0] for row in found]
-
-        return await self._database.patiently(read) if ids else []
+        found = await self._database.fetch("told_of", self._account_id, list(ids), since)
+        return [row[0] for row in found]
 
     async def miss(self, ids: Sequence[str], observed_at: datetime, now: datetime) -> None:
-        async def write(connection: Connection) -> None:
-            await connection.execute(query("miss"), self._account_id, now, list(ids), observed_at)
-
         if ids:
-            await self._database.patiently(write)
+            await self._database.execute("miss", self._account_id, now, list(ids), observed_at)

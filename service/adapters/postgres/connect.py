@@ -86,7 +86,11 @@ async def create_pool(dsn: str, *, size: int, application_name: str = "refund-sy
     async def made(*_args: Any, **_options: Any) -> asyncpg.Connection[asyncpg.Record]:
         return await connect(dsn, application_name=application_name)
 
-    return await asyncpg.create_pool(min_size=0, max_size=size, connect=made)
+    return await asyncpg.create_pool(min_size=0, max_size=size, connect=made, reset=_as_it_is)
+
+
+async def _as_it_is(_connection: Connection) -> None:
+    """Whoever borrows a session leaves nothing in it that outlives a transaction: a round trip less."""
 
 
 async def is_pooled(connection: Connection) -> bool:

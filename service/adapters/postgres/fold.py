@@ -28,13 +28,8 @@ async def fold_claims(database: Database, account_id: str, now: datetime) -> int
 
     What is covered stays the same. Claims that the stored rows do not bear out are not folded.
     """
-
-    async def months(connection: Connection) -> list[tuple[str, object]]:
-        found = await connection.fetch(query("foldable_months"), account_id, now - OLD, FEW)
-        return [(row["stream"], row["span"]) for row in found]
-
     folded = 0
-    for stream, span in await database.patiently(months):
+    for stream, span in await database.fetch("foldable_months", account_id, now - OLD, FEW):
 
         async def fold(connection: Connection, stream: str = stream, span: object = span) -> bool:
             broken = await connection.fetchval(query("broken_claims"), account_id, stream, span)

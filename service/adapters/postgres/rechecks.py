@@ -146,18 +146,12 @@ class PostgresDue:
         self._due = "due_hinted" if hinted else "due_otherwise"
 
     async def due(self, now: datetime, limit: int) -> list[Due]:
-        async def read(connection: Connection) -> list[Due]:
-            found = await connection.fetch(query(self._due), self._account_id, now, limit)
-            return [Due(r[0], r[1], r[2], r[3], r[4]) for r in found]
-
-        return await self._database.patiently(read)
+        found = await self._database.fetch(self._due, self._account_id, now, limit)
+        return [Due(r[0], r[1], r[2], r[3], r[4]) for r in found]
 
     async def refunds_by_hour(self, days: Sequence[int]) -> dict[int, int]:
-        async def read(connection: Connection) -> dict[int, int]:
-            found = await connection.fetch(query("refunds_by_hour"), self._account_id, list(days))
-            return {row[0]: row[1] for row in found}
-
-        return await self._database.patiently(read) if days else {}
+        found = await self._database.fetch("refunds_by_hour", self._account_id, list(days))
+        return {row[0]: row[1] for row in found}
 
     async def read(self, due: Sequence[Due], observed_at: datetime, now: datetime) -> None:
         refunds = [one for one in due if one.kind == "refund"]
@@ -211,22 +205,15 @@ class PostgresDue:
         )
 
     async def days_in_turn(self, start: int, end: int, since: datetime, most: int) -> list[Day]:
-        async def read(connection: Connection) -> list[Day]:
-            found = await connection.fetch(
-                query("days_in_turn"), self._account_id, start, end, most, since
-            )
-            return [Day(*row) for row in found]
-
-        return await self._database.patiently(read)
+        found = await self._database.fetch(
+            "days_in_turn", self._account_id, start, end, most, since
+        )
+        return [Day(*row) for row in found]
 
 
 async def hurry_quarantined(database: Database, account_id: str, now: datetime) -> None:
     """What could not be decoded is due at once: a program that has just begun may be a newer one."""
-
-    async def write(connection: Connection) -> None:
-        await connection.execute(query("hurry_rechecks"), account_id, now, [QUARANTINED])
-
-    await database.patiently(write)
+    await database.execute("hurry_rechecks", account_id, now, [QUARANTINED])
 
 
 class EventGaps:
@@ -237,11 +224,8 @@ class EventGaps:
         self._account_id = account_id
 
     async def known(self) -> list[Span]:
-        async def read(connection: Connection) -> list[Span]:
-            found = await connection.fetch(query("event_gaps"), self._account_id)
-            return [Span(row[0].lower, row[0].upper) for row in found]
-
-        return await self._database.patiently(read)
+        found = await self._database.fetch("event_gaps", self._account_id)
+        return [Span(row[0].lower, row[0].upper) for row in found]
 
     async def add(self, span: Span, read_from: int, now: datetime) -> None:
         async def write(connection: Connection) -> None:
@@ -254,11 +238,8 @@ class EventGaps:
         await self._database.patiently(write)
 
     async def owed_from(self) -> int | None:
-        async def read(connection: Connection) -> int | None:
-            found: int | None = await connection.fetchval(query("oldest_owed"), self._account_id)
-            return found
-
-        return await self._database.patiently(read)
+        found: int | None = await self._database.fetchval("oldest_owed", self._account_id)
+        return found
 
     async def close(self, now: datetime) -> list[Span]:
         async def write(connection: Connection) -> list[Span]:

@@ -44,21 +44,15 @@ class Runs:
         w = at.written
         bound = time_of(at.settle_bound) if at.settle_bound else None
 
-        async def progress(connection: Connection) -> None:
-            await connection.execute(
-                query("progress_run"), run_id, at.requests, w.inserted, w.changed,
-                w.unchanged, w.stale, w.late, w.quarantined, bound, w.hinted,
-            )  # fmt: skip
-
-        await self._database.patiently(progress)
+        await self._database.execute(
+            "progress_run", run_id, at.requests, w.inserted, w.changed,
+            w.unchanged, w.stale, w.late, w.quarantined, bound, w.hinted,
+        )  # fmt: skip
         if self._reads:
             await self._reads.flush()
 
     async def end(self, run_id: UUID, outcome: str, error: str | None = None) -> None:
-        async def end(connection: Connection) -> None:
-            await connection.execute(query("end_run"), run_id, outcome, error)
-
-        await self._database.patiently(end)
+        await self._database.execute("end_run", run_id, outcome, error)
 
 
 class ReadLog:
@@ -82,34 +76,23 @@ class ReadLog:
                 return
             values = [(kind, endpoint, reads) for (kind, endpoint), reads in sorted(fresh.items())]
 
-            async def add(connection: Connection) -> None:
-                await connection.execute(
-                    query("count_reads"), self._account_id, self._today(), *columns_of(values)
-                )
-
-            await self._database.patiently(add)
+            await self._database.execute(
+                "count_reads", self._account_id, self._today(), *columns_of(values)
+            )
             self._written += fresh
 
     async def spent(self, days: int) -> dict[str, int]:
         """Reads of the last *days* days, today's among them, by class; those not written yet too."""
-
-        async def read(connection: Connection) -> dict[str, int]:
-            since = self._today() - timedelta(days=days)
-            found = await connection.fetch(query("reads_by_class"), self._account_id, since)
-            return {row["class"]: row["reads"] for row in found}
-
-        spent = Counter(await self._database.patiently(read))
+        since = self._today() - timedelta(days=days)
+        found = await self._database.fetch("reads_by_class", self._account_id, since)
+        spent = Counter({row["class"]: row["reads"] for row in found})
         for (kind, _), reads in (self._counted - self._written).items():
             spent[kind] += reads
         return dict(spent)
 
     async def refunds_of_30_days(self) -> int:
-        async def read(connection: Connection) -> int:
-            since = self._clock.now() - timedelta(days=30)
-            found: int = await connection.fetchval(query("refunds_since"), self._account_id, since)
-            return found
-
-        return await self._database.patiently(read)
+        since = self._clock.now() - timedelta(days=30)
+        return int(await self._database.fetchval("refunds_since", self._account_id, since))
 
     def _today(self) -> date:
         return self._clock.now().date()
@@ -117,12 +100,7 @@ class ReadLog:
 
 async def refuse_other_mode(database: Database, *, livemode: bool) -> None:
     """One database holds live refunds or test ones, never both. Raises SettingError."""
-
-    async def read(connection: Connection) -> bool | None:
-        held: bool | None = await connection.fetchval(query("database_mode"))
-        return held
-
-    held = await database.patiently(read)
+    held: bool | None = await database.fetchval("database_mode")
     if held is not None and held != livemode:
         theirs, ours = ("live", "test") if held else ("test", "live")
         raise SettingError(
@@ -147,9 +125,5 @@ async def meet_account(
 
 async def newest_refund(database: Database, account_id: str) -> str | None:
     """The id of the newest stored refund of an account."""
-
-    async def read(connection: Connection) -> str | None:
-        found: str | None = await connection.fetchval(query("newest_refund"), account_id)
-        return found
-
-    return await database.patiently(read)
+    found: str | None = await database.fetchval("newest_refund", account_id)
+    return found

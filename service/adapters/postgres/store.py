@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from time import monotonic
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import asyncpg
 import stamina
 import structlog
 
 from service.adapters.postgres import rechecks
-from service.adapters.postgres.faults import translate
+from service.adapters.postgres.faults import translated
 from service.adapters.postgres.queries import query
 from service.adapters.postgres.rows import time_of
 from service.adapters.postgres.writer import write_batch
@@ -101,34 +101,49 @@ class Database:
 
         return await self.patiently(read)
 
+    async def fetch(self, name: str, *values: Any) -> list[asyncpg.Record]:
+        """The rows of a named query that only reads, as patiently; one statement needs no transaction."""
+        return await self._again_and_again(lambda: self._read(name, values))
+
+    async def fetchval(self, name: str, *values: Any) -> Any:
+        """The first value of such a query; None where there is no row."""
+        found = await self.fetch(name, *values)
+        return found[0][0] if found else None
+
+    async def execute(self, name: str, *values: Any) -> None:
+        """A named query that writes, in a transaction of its own."""
+        await self.patiently(lambda connection: connection.execute(query(name), *values))
+
     async def patiently(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         """The result of *work*, done whole in one transaction, as often as it takes to be done once.
 
         Raises DatabaseAwayError past the deadline, DatabaseError at once.
         """
-        async for attempt in stamina.retry_context(
-            on=DatabaseAwayError, attempts=None, timeout=self._deadline_s,
-            wait_initial=0.1, wait_max=5.0, wait_jitter=0.5,
-        ):  # fmt: skip
-            with attempt:
-                return await self.once(work)
-        raise AssertionError("stamina either returns or raises")
+        return await self._again_and_again(lambda: self.once(work))
 
     async def once(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         """As ``patiently``, without a second try."""
-        try:
+        with translated():
             async with self.pool.acquire() as connection, connection.transaction():
                 await self.clock.keep_fresh(connection)
                 done = await work(connection)
                 await self._hold_on(connection)
                 return done
-        except asyncpg.UniqueViolationError:
-            raise
-        except Exception as error:
-            known = translate(error)
-            if known is None:
-                raise
-            raise known from error
+
+    async def _read(self, name: str, values: Sequence[Any]) -> list[asyncpg.Record]:
+        with translated():
+            async with self.pool.acquire() as connection:
+                await self.clock.keep_fresh(connection)
+                return await connection.fetch(query(name), *values)
+
+    async def _again_and_again(self, work: Callable[[], Awaitable[T]]) -> T:
+        async for attempt in stamina.retry_context(
+            on=DatabaseAwayError, attempts=None, timeout=self._deadline_s,
+            wait_initial=0.1, wait_max=5.0, wait_jitter=0.5,
+        ):  # fmt: skip
+            with attempt:
+                return await work()
+        raise AssertionError("stamina either returns or raises")
 
     async def _hold_on(self, connection: Connection) -> None:
         """The last statement of a transaction: whoever takes the lease waits for it, or we learn of it."""
@@ -152,17 +167,11 @@ class PostgresStore:
         self._clock: Clock = clock or SystemClock()
 
     async def covered(self, stream: str) -> list[Span]:
-        async def read(connection: Connection) -> list[Span]:
-            found = await connection.fetchval(query("covered"), self._account_id, stream)
-            return [Span(part.lower, part.upper) for part in found or ()]
-
-        return await self._database.patiently(read)
+        found = await self._database.fetchval("covered", self._account_id, stream)
+        return [Span(part.lower, part.upper) for part in found or ()]
 
     async def settle(self, bound: int) -> None:
-        async def settle(connection: Connection) -> None:
-            await connection.execute(query("settle_account"), self._account_id, time_of(bound))
-
-        await self._database.patiently(settle)
+        await self._database.execute("settle_account", self._account_id, time_of(bound))
 
     async def write(self, batch: Batch) -> Written:
         async def write(connection: Connection) -> Written:

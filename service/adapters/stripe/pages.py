@@ -12,6 +12,7 @@ from service.ports import Reading
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from msgspec import Raw
 
@@ -54,10 +55,10 @@ Item = Observation | Odd | Key
 
 @dataclass(frozen=True, slots=True)
 class Recalled:
-    """Digests of what was received, in the order of the page, and which of them the warehouse knows."""
+    """Of each object of a page: the digest of what was received, and its key if it is stored just so."""
 
     received: Sequence[bytes | None]
-    same: frozenset[str] = frozenset()
+    same: Sequence[Key | None]
 
 
 def keys_of(answer: Answer[Listing]) -> list[Key | None]:
@@ -78,11 +79,11 @@ def reading_of(
     which lists them again: then their neighbours tell more.
     """
     at = answer.observed_at
-    digests = recalled.received if recalled else [None] * len(answer.value.data)
-    same = recalled.same if recalled else frozenset[str]()
+    nothing = [None] * len(answer.value.data)
+    received, same = (recalled.received, recalled.same) if recalled else (nothing, nothing)
     found = [
-        _found(raw, decoder, answer, digest, same)
-        for raw, digest in zip(answer.value.data, digests, strict=True)
+        key or _found(raw, decoder, at, digest)
+        for raw, digest, key in zip(answer.value.data, received, same, strict=True)
     ]
     keys = [key for key in map(_key_of, found) if key]
     if answer.value.has_more and keys:
@@ -118,14 +119,9 @@ def odd_of(body: bytes | Raw, error: Exception) -> Odd:
     return Odd(body, *id_and_created(body), str(error))
 
 
-def _found(
-    raw: Raw, decoder: Decoder, answer: Answer[Listing], digest: bytes | None, same: frozenset[str]
-) -> Item:
-    at = answer.observed_at
-    if same and (key := key_in(raw)) and key.id in same:
-        return key
+def _found(raw: Raw, decoder: Decoder, at: datetime, received: bytes | None) -> Observation | Odd:
     try:
-        return decoder.observe(raw, observed_at=at, listed_at=at, received=digest)
+        return decoder.observe(raw, observed_at=at, listed_at=at, received=received)
     except FAILURES as error:
         return odd_of(raw, error)
 

@@ -118,12 +118,13 @@ class StripeRefunds:
         received = [self._decoder.received(raw) for raw in answer.value.data]
         if self._unasked < self._misses:
             self._unasked += 1
-            return Recalled(received)
-        keys = zip(keys_of(answer), received, strict=True)
-        same = await self._memory.same({key.id: digest for key, digest in keys if key})
+            return Recalled(received, [None] * len(received))
+        keys = keys_of(answer)
+        told = {key.id: digest for key, digest in zip(keys, received, strict=True) if key}
+        same = await self._memory.same(told)
         self._unasked = 0
         self._misses = 0 if same else min(self._misses * 2 + 1, MOST_UNASKED)
-        return Recalled(received, same)
+        return Recalled(received, [key if key and key.id in same else None for key in keys])
 
     def _learn(self, first: int, rung: int, *, suspect: bool) -> None:
         """What a read that began on one rung and succeeded on another tells about the first."""

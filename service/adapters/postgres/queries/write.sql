@@ -5,20 +5,19 @@ FROM refund_sync.refund
 WHERE account_id = $1 AND id = ANY($2::text[])
 
 -- received_so
--- How these refunds were received, of those that are listed.
+-- How these refunds were received, of those that are listed; without those that a read helps although it
+-- finds nothing new: they are to be read again, or of theirs something is in quarantine.
 SELECT id, received_hash FROM refund_sync.refund
 WHERE account_id = $1 AND id = ANY($2::text[])
     AND first_listed_at IS NOT NULL AND hidden_at IS NULL AND gone_at IS NULL
-
--- waited_for
--- Which of these refunds a read helps although it finds nothing new: they are to be read again, or of theirs
--- something is in quarantine.
-SELECT object_id FROM refund_sync.recheck
-WHERE account_id = $1 AND kind = 'refund' AND object_id = ANY($2::text[])
-    AND (due_at <= $3 OR hinted_at IS NOT NULL OR why <> ALL($4::text[]))
-UNION ALL
-SELECT object_id FROM refund_sync.quarantine
-WHERE account_id = $1 AND resolved_at IS NULL AND object_id = ANY($2::text[])
+    AND id <> ALL(ARRAY(
+        SELECT object_id FROM refund_sync.recheck
+        WHERE account_id = $1 AND kind = 'refund' AND object_id = ANY($2::text[])
+            AND (due_at <= $3 OR hinted_at IS NOT NULL OR why <> ALL($4::text[]))
+        UNION ALL
+        SELECT object_id FROM refund_sync.quarantine
+        WHERE account_id = $1 AND resolved_at IS NULL AND object_id = ANY($2::text[])
+    ))
 
 -- known_charges
 -- Hash and age of these charges.
