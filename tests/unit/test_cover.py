@@ -61,6 +61,10 @@ class Memory:
     settled: int | None = None
     checked: list[Span] = field(default_factory=list)
     broken: bool = False
+    slowness: int = 1
+    writing: list[set[str]] = field(default_factory=list)
+    met: int = 0
+    """Batches that held a refund of another one which was being written."""
 
     async def covered(self, stream: str) -> list[Span]:
         return merged(self.spans.get(stream, []))
@@ -69,10 +73,15 @@ class Memory:
         self.settled = bound
 
     async def write(self, batch: Batch) -> Written:
-        await asyncio.sleep(0)
+        own = {key.id for reading in batch.readings for key in reading.page.keys}
+        self.met += any(own & other for other in self.writing)
+        self.writing.append(own)
+        for _ in range(self.slowness):
+            await asyncio.sleep(0)
+        self.writing.remove(own)
         if self.broken:
             raise DatabaseAwayError("the database is away")
-        self.ids |= {key.id for reading in batch.readings for key in reading.page.keys}
+        self.ids |= own
         for proof in batch.proofs:
             self.spans.setdefault(proof.stream, []).append(proof.claim.span)
         self.checked += [check.span for check in batch.checks]
@@ -107,6 +116,14 @@ async def test_what_is_planned_are_the_gaps_and_all_of_it_is_proven_in_the_end()
         await cover_with(source, store, progress).run(Covering(spans))
         assert progress.planned_s == progress.covered_s > 0
     assert progress.planned_s == WANTED.seconds
+
+
+async def test_no_two_batches_are_written_at_once_that_hold_the_same_refund() -> None:
+    """One would wait for the other, and then have to begin again."""
+    source, store = Listing(keys_every(100, 2_500, ties=2)), Memory(slowness=50)
+    await cover_with(source, store).run(Covering([WANTED]))
+    assert store.ids == {key.id for key in source.keys}
+    assert store.met == 0
 
 
 async def test_a_second_that_fills_pages_is_drained_before_it_is_claimed() -> None:
