@@ -24,7 +24,7 @@ from tests.builders import (
     at,
     batch_of,
 )
-from tests.integration.warehouse import ACCOUNT, audit, rows, the_refund
+from tests.integration.warehouse import ACCOUNT, audit, rows, tell, the_refund
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -226,7 +226,7 @@ async def test_a_change_is_told_of_by_a_hint_or_by_a_read_of_our_own_since(
     comparison: PostgresComparison, store: PostgresStore
 ) -> None:
     await store.write(batch_of(*(a_seen(f"re_{n}", 0) for n in range(3))))
-    await store.hint([Hint("refund", "re_0", at(50))])
+    await tell(store, Hint("refund", "re_0", at(50)))
     await store.write(batch_of(a_seen("re_1", 200, status="failed")))
     ids = ["re_0", "re_1", "re_2"]
     assert sorted(await comparison.told_of(ids, at(100))) == ["re_0", "re_1"]

@@ -18,7 +18,7 @@ from service.domain.span import Span
 from service.domain.walk import Ask, claim_of
 from service.ports import Batch, Proof, Reading
 from tests.integration.loopback import END, START, a_stripe, a_world
-from tests.integration.warehouse import ACCOUNT, audit, rows
+from tests.integration.warehouse import ACCOUNT, audit, rows, tell
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -85,7 +85,7 @@ async def test_who_is_waited_for_is_decoded_though_nothing_changed(pool: Pool) -
     async with a_reader(pool) as reader:
         first, _ = await reader.read()
         hinted, unlisted, odd = (key.id for key in first.page.keys[:3])
-        await reader.store.hint([Hint("refund", hinted, datetime.now(UTC))])
+        await tell(reader.store, Hint("refund", hinted, datetime.now(UTC)))
         await pool.execute(
             "UPDATE refund_sync.refund SET hidden_at = now() - interval '1 minute' WHERE id = $1",
             unlisted,

@@ -26,7 +26,7 @@ from tests.builders import (
     at,
     batch_of,
 )
-from tests.integration.warehouse import ACCOUNT, audit, rows, the_refund, written
+from tests.integration.warehouse import ACCOUNT, audit, rows, tell, the_refund, written
 from tests.simulated import BEGIN, DAY, Nets, a_life
 
 if TYPE_CHECKING:
@@ -87,11 +87,11 @@ async def test_a_hint_that_comes_during_the_read_of_its_refund_survives_it(
     store: PostgresStore, pool: Pool
 ) -> None:
     await store.write(batch_of(an_observation(seen=0)))
-    assert await store.hint([a_hint(10)]) == 1
+    assert await tell(store, a_hint(10)) == 1
     reading = batch_of(
         an_observation(a_refund(status="failed"), seen=12, listed=False), source="hint"
     )
-    assert await store.hint([a_hint(13)]) == 1
+    assert await tell(store, a_hint(13)) == 1
     await store.write(reading)
     assert (await the_recheck(pool))["hinted_at"] == at(13)
     assert [one.id for one in await due_of(pool, hinted=True).due(at(99), 10)] == ["re_1"]
@@ -130,14 +130,14 @@ async def test_a_hint_older_than_the_last_read_of_its_refund_tells_nothing(
     store: PostgresStore, pool: Pool
 ) -> None:
     await store.write(batch_of(an_observation(seen=100, link=a_link(charge_id="ch_1"))))
-    assert await store.hint([a_hint(99)]) == 0
-    assert await store.hint([a_hint(99, "ch_1", "charge")]) == 0
+    assert await tell(store, a_hint(99)) == 0
+    assert await tell(store, a_hint(99, "ch_1", "charge")) == 0
     await store.write(
         relisting(an_observation(seen=300, link=a_link(charge_id="ch_1")), asked=300, checked=A_DAY)
     )
-    assert await store.hint([a_hint(299)]) == 0
+    assert await tell(store, a_hint(299)) == 0
     assert await queued(pool) == {}
-    assert await store.hint([a_hint(300), a_hint(300, "re_unknown")]) == 2
+    assert await tell(store, a_hint(300), a_hint(300, "re_unknown")) == 2
     assert await queued(pool) == {"re_1": "hint", "re_unknown": "hint"}
 
 
@@ -251,7 +251,7 @@ async def test_an_unknown_object_is_asked_for_ever_less_often_and_keeps_nothing_
     store: PostgresStore, pool: Pool
 ) -> None:
     await store.write(batch_of(an_observation(a_refund("re_1", status="pending"), seen=0)))
-    await store.hint([a_hint(10, "re_0"), a_hint(11, "re_1")])
+    await tell(store, a_hint(10, "re_0"), a_hint(11, "re_1"))
     due, now = due_of(pool, hinted=True), at(20)
     unknown, known = await due.due(now, 10)
     assert (unknown.id, known.id) == ("re_0", "re_1")
@@ -264,8 +264,8 @@ async def test_an_unknown_object_is_asked_for_ever_less_often_and_keeps_nothing_
         (unknown,) = [one for one in await due.due(now, 10) if one.id == "re_0"]
     assert waits == [1, 6, 24, 72, 168, 168]
     assert (await queued(pool))["re_0"] == "not found"
-    assert await store.hint([a_hint(11, "re_0")]) == 0, "the same event, listed again"
-    assert await store.hint([a_hint(500, "re_0")]) == 1
+    assert await tell(store, a_hint(11, "re_0")) == 0, "the same event, listed again"
+    assert await tell(store, a_hint(500, "re_0")) == 1
     await store.write(batch_of(an_observation(a_refund("re_0"), seen=600)))
     assert await queued(pool) == {"re_1": "hint"}
 

@@ -17,7 +17,7 @@ from tests.builders import (
     at,
     batch_of,
 )
-from tests.integration.warehouse import audit, changes_of, rows, the_refund, written
+from tests.integration.warehouse import audit, changes_of, rows, tell, the_refund, written
 
 if TYPE_CHECKING:
     from service.adapters.postgres.connect import Pool
@@ -227,8 +227,8 @@ async def test_a_hint_that_a_list_answered_asks_for_nothing_when_it_is_told_agai
 ) -> None:
     await store.write(batch_of(an_observation(seen=0)))
     hint = Hint("refund", "re_1", at(2))
-    assert await store.hint([hint]) == 1
+    assert await tell(store, hint) == 1
     assert await store.write(batch_of(an_observation(seen=3))) == written(unchanged=1)
     assert await rows(pool, "recheck") == []
-    assert await store.hint([hint]) == 0
+    assert await tell(store, hint) == 0
     assert (await the_refund(pool))["observed_at"] == at(3)

@@ -11,7 +11,6 @@ import asyncpg
 import stamina
 import structlog
 
-from service.adapters.postgres import rechecks
 from service.adapters.postgres.faults import translated
 from service.adapters.postgres.queries import query
 from service.adapters.postgres.rows import time_of
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from service.adapters.postgres.connect import Connection, Pool
-    from service.domain.refund import Hint
     from service.ports import Batch, Clock, Written
 
 log = structlog.get_logger(__name__)
@@ -192,11 +190,3 @@ class PostgresStore:
             "other commands kept adding the same rows",
             hint="Let them end, then run this again: what is stored stays.",
         )
-
-    async def hint(self, hints: Sequence[Hint]) -> int:
-        """Keeps word that came from outside a list. Returns how many hints told something new."""
-
-        async def write(connection: Connection) -> int:
-            return await rechecks.hint(connection, self._account_id, hints, self._clock.now())
-
-        return await self._database.patiently(write)
