@@ -100,7 +100,7 @@ async def test_lost_doubled_and_late_ones_do_no_harm_and_polls_grow_rare_only_wh
         stage = Stage(stripe, open_folder, database, SETTINGS)
         with running(stage) as daemon:
             until(lambda: is_at_rest(daemon))
-            assert _polled_within(stripe, 2.5), "it polls each second where no webhook arrives"
+            until(lambda: _polled_within(stripe, 2.5))  # each second, where no webhook arrives
             push(stripe, daemon, double=0.5, reorder=0.5)
             for kind in ("metadata", "fail", "arn", "new"):
                 stripe.change(kind, 10)

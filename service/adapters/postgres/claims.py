@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from asyncpg import Range
 
 from service.adapters.postgres.queries import query
-from service.adapters.postgres.rows import time_of
+from service.adapters.postgres.rows import columns_of, time_of
 from service.domain.span import Span, merged
 from service.domain.walk import digest_of
 
@@ -132,17 +132,8 @@ async def revoke(
 async def write_quarantine(
     connection: Connection, account_id: str, batch: Batch, now: datetime
 ) -> int:
-    """Keeps what could not be decoded, to be read again in a day, and releases what could be this time."""
-    seen = [(o.refund.id, o.observed_at) for r in batch.readings for o in r.observations]
-    await connection.execute(
-        query("resolve_quarantine"),
-        account_id,
-        REFUNDS,
-        [i for i, _ in seen],
-        [at for _, at in seen],
-    )
+    """Keeps what could not be decoded, to be read again in a day."""
     found = [(bad, r.observed_at) for r in batch.readings for bad in r.undecodable]
-    await _release_nameless(connection, account_id, batch, [bad for bad, _ in found])
     for bad, observed_at in found:
         await _keep(connection, account_id, bad, observed_at)
     named = sorted({bad.object_id for bad, _ in found if bad.object_id})
@@ -154,15 +145,18 @@ async def write_quarantine(
     return len(found)
 
 
-async def _release_nameless(
-    connection: Connection, account_id: str, batch: Batch, found: Sequence[Undecodable]
-) -> None:
-    if batch.proofs:
-        spans = [range_of(p.claim.span) for p in batch.proofs if p.stream == REFUNDS]
-        times = [p.observed_at for p in batch.proofs if p.stream == REFUNDS]
-        payloads = [bad.payload for bad in found if bad.object_id is None]
+async def release_quarantined(connection: Connection, account_id: str, batch: Batch) -> None:
+    """Releases what could be decoded this time, and what has no id and is not listed any more."""
+    seen = [(o.refund.id, o.observed_at) for r in batch.readings for o in r.observations]
+    if seen:
         await connection.execute(
-            query("resolve_nameless_quarantine"), account_id, REFUNDS, spans, times, payloads
+            query("resolve_quarantine"), account_id, REFUNDS, *columns_of(seen)
+        )
+    own = [(range_of(p.claim.span), p.observed_at) for p in batch.proofs if p.stream == REFUNDS]
+    if own:
+        nameless = [b.payload for r in batch.readings for b in r.undecodable if b.object_id is None]
+        await connection.execute(
+            query("resolve_nameless_quarantine"), account_id, REFUNDS, *columns_of(own), nameless
         )
 
 

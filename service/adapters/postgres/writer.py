@@ -66,12 +66,16 @@ async def write_batch(
     await facts.write_charges(connection, account_id, observations)
     await facts.write_ledger(connection, account_id, observations)
     await rechecks.settle(connection, account_id, observations, todo.awaited)
-    await rechecks.settle_charges(connection, account_id, todo.new)
+    waits = await connection.fetchrow(query("anything_waits"), account_id)
+    if waits and waits["charges"]:
+        await rechecks.settle_charges(connection, account_id, todo.new)
     await rechecks.queue(connection, account_id, todo.news, todo.doubts, now)
     written.hinted = await rechecks.hint(
         connection, account_id, [hint for r in batch.readings for hint in r.hints], now
     )
     await rechecks.check(connection, account_id, batch.checks, now)
+    if waits and waits["odd"]:
+        await claims.release_quarantined(connection, account_id, batch)
     written.quarantined = await claims.write_quarantine(connection, account_id, batch, now)
     listed = [o.refund.created for o in todo.new if o.listed_at]
     written.late = await claims.write_claims(connection, account_id, run_id, batch.proofs, listed)

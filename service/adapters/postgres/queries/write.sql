@@ -31,6 +31,13 @@ SELECT id, content_hash, observed_at
 FROM refund_sync.balance_transaction
 WHERE account_id = $1 AND id = ANY($2::text[])
 
+-- anything_waits
+-- Whether anything is in quarantine, and whether charges are hinted at: mostly not, and then nothing of a
+-- batch need be looked up there.
+SELECT
+    EXISTS(SELECT FROM refund_sync.quarantine WHERE account_id = $1 AND resolved_at IS NULL) AS odd,
+    EXISTS(SELECT FROM refund_sync.recheck WHERE account_id = $1 AND kind = 'charge') AS charges
+
 -- lock_refunds
 -- Locks the rows about to change, in the order of their ids so that two writers never deadlock. What they
 -- hold is read by a statement of its own: one that had to wait sees other tables as they were before.
