@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from service.domain.recheck import Day, Due
     from service.domain.refund import Hint, Observation, Undecodable
     from service.domain.span import Span
-    from service.domain.walk import Ask, Claim, Page
+    from service.domain.walk import Ask, Claim, Key, Page
 
 READS_FOR: ContextVar[str] = ContextVar("reads_for", default=ASKED)
 """The class that this task's reads are counted in (``domain.pace``); tasks that it starts inherit it."""
@@ -54,7 +54,7 @@ class Reading:
 class Memory(Protocol):
     """What the warehouse remembers of how refunds were received."""
 
-    async def same(self, received: Mapping[str, bytes]) -> frozenset[str]:
+    async def same(self, received: Mapping[Key, bytes]) -> frozenset[str]:
         """Ids of refunds that were stored from the same bytes, and that a read now tells nothing of."""
         ...
 

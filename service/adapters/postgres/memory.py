@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from service.domain.recheck import STATES
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from service.adapters.postgres.store import Database
+    from service.domain.walk import Key
     from service.ports import Clock
 
 
@@ -21,8 +20,13 @@ class PostgresMemory:
         self._account_id = account_id
         self._clock = clock
 
-    async def same(self, received: Mapping[str, bytes]) -> frozenset[str]:
+    async def same(self, received: Mapping[Key, bytes]) -> frozenset[str]:
+        if not received:
+            return frozenset()
+        ids, seconds = [key.id for key in received], [key.created for key in received]
         known = await self._database.fetch(
-            "received_so", self._account_id, list(received), self._clock.now(), list(STATES)
-        )
-        return frozenset(row[0] for row in known if received[row[0]] == row[1])
+            "received_so", self._account_id, ids,
+            min(seconds), max(seconds), self._clock.now(),
+        )  # fmt: skip
+        digests = dict(zip(ids, received.values(), strict=True))
+        return frozenset(row[0] for row in known if digests.get(row[0]) == row[1])

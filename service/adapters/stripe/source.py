@@ -120,7 +120,7 @@ class StripeRefunds:
             self._unasked += 1
             return Recalled(received, [None] * len(received))
         keys = keys_of(answer)
-        told = {key.id: digest for key, digest in zip(keys, received, strict=True) if key}
+        told = {key: digest for key, digest in zip(keys, received, strict=True) if key}
         same = await self._memory.same(told)
         self._unasked = 0
         self._misses = 0 if same else min(self._misses * 2 + 1, MOST_UNASKED)

@@ -5,15 +5,15 @@ FROM refund_sync.refund
 WHERE account_id = $1 AND id = ANY($2::text[])
 
 -- received_so
--- How these refunds were received, of those that are listed; without those that a read helps although it
--- finds nothing new: they are to be read again, or of theirs something is in quarantine.
+-- How the listed refunds of this time were received; without those that a read helps although it finds
+-- nothing new: of $2 they are due to be read again, or something of theirs is in quarantine. Rows are found by
+-- when they were created, as near each other as on a page: the account, written so, is no way to find them.
 SELECT id, received_hash FROM refund_sync.refund
-WHERE account_id = $1 AND id = ANY($2::text[])
+WHERE created_at >= to_timestamp($3) AND created_at <= to_timestamp($4) AND account_id || '' = $1
     AND first_listed_at IS NOT NULL AND hidden_at IS NULL AND gone_at IS NULL
     AND id <> ALL(ARRAY(
         SELECT object_id FROM refund_sync.recheck
-        WHERE account_id = $1 AND kind = 'refund' AND object_id = ANY($2::text[])
-            AND (due_at <= $3 OR hinted_at IS NOT NULL OR why <> ALL($4::text[]))
+        WHERE account_id = $1 AND kind = 'refund' AND object_id = ANY($2::text[]) AND due_at <= $5
         UNION ALL
         SELECT object_id FROM refund_sync.quarantine
         WHERE account_id = $1 AND resolved_at IS NULL AND object_id = ANY($2::text[])
