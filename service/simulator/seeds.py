@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
 
 from service.simulator.objects import CARDS, KINDS, Kind, charge_of, ledger_of, refund_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 DAY = 86_400
 MASK = (1 << 40) - 1
@@ -21,11 +26,22 @@ NUMBERS = (
     "amount", "created", "presented", "expires", "settled", "minus", "available", "failed_at",
     "charged", "refunded", "charged_at",
 )  # fmt: skip
+_MARK = re.compile('"@#([a-z_]+)@"|@([a-z_]+)@')
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A refund with all three expansions, as text to be formatted with values, each in its place."""
+
+    text: str
+    in_order: Callable[[dict[str, Any]], tuple[Any, ...]]
+
+    def of(self, values: dict[str, Any]) -> str:
+        return self.text % self.in_order(values)
 
 
 @cache
-def template(kind: Kind) -> str:
-    """A refund of this kind with all three expansions, as text to be formatted with its values."""
+def template(kind: Kind) -> Template:
     marks = {name: f"@{name}@" for name in TEXTS} | {name: f"@#{name}@" for name in NUMBERS}
     told = refund_of(kind, marks)
     if kind.charge:
@@ -35,11 +51,7 @@ def template(kind: Kind) -> str:
     if kind.failed:
         told["failure_balance_transaction"] = ledger_of(kind, marks, back=True)
     text = json.dumps(told).replace("%", "%%")
-    for name in TEXTS:
-        text = text.replace(f"@{name}@", f"%({name})s")
-    for name in NUMBERS:
-        text = text.replace(f'"@#{name}@"', f"%({name})d")
-    return text
+    return Template(_MARK.sub("%s", text), itemgetter(*(a or b for a, b in _MARK.findall(text))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,18 +81,18 @@ class Seeds:
         return KINDS[CARDS + (mixed // 10) % (len(KINDS) - CARDS)]
 
     def id_of(self, number: int) -> str:
-        prefix = "re" if self.kind(number).destination == "card" else "pyr"
-        return f"{prefix}_3Sim{self.code(number)}"
+        return _id_of(self.kind(number), self.code(number))
 
     def values(self, number: int, created: int) -> dict[str, Any]:
         """Of each twenty, the last shares a charge with the one before it."""
         kind = self.kind(number)
         first = number - 1 if number % 20 == 19 else number
-        code, charge = self.code(number), self.code(first)
+        code = self.code(number)
+        charge = code if first == number else self.code(first)
         amount = _amount(number)
         settled = int(amount * 1.09737) if kind.exchanged else amount
         return {
-            "id": self.id_of(number), "txn": f"txn_3Sim{code}", "back": f"txn_4Sim{code}",
+            "id": _id_of(kind, code), "txn": f"txn_3Sim{code}", "back": f"txn_4Sim{code}",
             "charge": f"ch_3Sim{charge}", "charge_txn": f"txn_5Sim{charge}",
             "intent": f"pi_3Sim{charge}", "customer": f"cus_Sim{charge[:8]}",
             "method": f"pm_3Sim{charge}", "reversal": f"trr_3Sim{code}",
@@ -92,6 +104,10 @@ class Seeds:
             "charged": _amount(first) * 3 + 1000, "refunded": _refunded(kind, first, amount),
             "charged_at": self.charges_from + first,
         }  # fmt: skip
+
+
+def _id_of(kind: Kind, code: str) -> str:
+    return f"{'re' if kind.destination == 'card' else 'pyr'}_3Sim{code}"
 
 
 def _refunded(kind: Kind, first: int, amount: int) -> int:

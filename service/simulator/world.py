@@ -131,7 +131,7 @@ class World:
         if slot >= 0 and slot not in self.changed:
             values = self.seeds.values(slot, self.created[place])
             if values["charge"] not in self.charges:
-                return template(self.seeds.kind(slot)) % values
+                return template(self.seeds.kind(slot)).of(values)
         return json.dumps(self.expanded(self.plain(place), EXPANDED))
 
     def expanded(self, plain: Json, names: tuple[str, ...]) -> Json:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from service.domain.refund import Hint
 from tests.builders import (
+    NEAR,
     a_batch,
     a_charge,
     a_destination,
@@ -59,6 +60,15 @@ async def test_a_refund_that_two_pages_of_a_batch_hold_is_written_as_the_later_f
     refund = await the_refund(pool)
     assert (refund["status"], refund["version"]) == ("failed", 1)
     assert refund["first_listed_at"] == at(3)
+
+
+async def test_what_was_created_together_lies_together(store: PostgresStore, pool: Pool) -> None:
+    """Ids are random: rows in their order would spread one page of a list over a whole batch of rows."""
+    created = {f"re_{n * 7 % 10}": n for n in range(10)}
+    seen = [an_observation(a_refund(i, created=NEAR.start + n)) for i, n in created.items()]
+    await store.write(batch_of(*reversed(seen)))
+    stored = await pool.fetch("SELECT id FROM refund_sync.refund ORDER BY ctid")
+    assert [row[0] for row in stored] == list(created)
 
 
 async def test_each_version_tells_what_was_before_and_what_came_after(

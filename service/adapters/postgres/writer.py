@@ -83,7 +83,11 @@ async def write_batch(
 
 
 def latest_by_id(observations: Sequence[Observation]) -> list[Observation]:
-    """One observation for each id, in the order of ids: the latest, listed when it first was."""
+    """One observation for each id: the latest, listed when it first was.
+
+    In the order in which refunds were created, so that what is looked for together lies together, and two
+    writers never wait for each other.
+    """
     found: dict[str, Observation] = {}
     for seen in observations:
         known = found.setdefault(seen.refund.id, seen)
@@ -92,12 +96,14 @@ def latest_by_id(observations: Sequence[Observation]) -> list[Observation]:
             listed = [o.listed_at for o in (known, seen) if o.listed_at]
             later.listed_at = min(listed, default=None)
             found[seen.refund.id] = later
-    return [found[object_id] for object_id in sorted(found)]
+    return sorted(found.values(), key=lambda o: (o.refund.created, o.refund.id))
 
 
 async def _sort(
     connection: Connection, account_id: str, seen: Sequence[Observation], now: datetime
 ) -> _Sorted:
+    if not seen:
+        return _Sorted()
     ids = [o.refund.id for o in seen]
     known = {r[0]: r for r in await connection.fetch(query("known_refunds"), account_id, ids)}
     todo = _Sorted(awaited=await rechecks.awaited(connection, account_id, ids, now))

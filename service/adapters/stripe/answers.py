@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from math import floor
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -87,8 +88,14 @@ class Attempt:
 
 
 def date_of(headers: Mapping[str, str]) -> float | None:
+    return _instant(headers.get("Date", ""))
+
+
+@lru_cache(maxsize=16)
+def _instant(text: str) -> float | None:
+    """Of what an HTTP date says; many answers bear the same."""
     try:
-        date = parsedate_to_datetime(headers["Date"])
-    except (KeyError, ValueError):
+        date = parsedate_to_datetime(text)
+    except ValueError:
         return None
     return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()

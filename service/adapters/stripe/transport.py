@@ -252,9 +252,10 @@ class Transport:
 
 
 async def _bounded_body(response: aiohttp.ClientResponse) -> bytes:
-    parts = bytearray()
+    parts, size = [], 0
     async for part in response.content.iter_any():
-        parts += part
-        if len(parts) > LARGEST_BODY:
+        parts.append(part)
+        size += len(part)
+        if size > LARGEST_BODY:
             raise ProtocolError(f"an answer is larger than {LARGEST_BODY} bytes")
-    return bytes(parts)
+    return b"".join(parts)

@@ -13,7 +13,8 @@ WHERE created_at >= to_timestamp($3) AND created_at <= to_timestamp($4) AND acco
     AND first_listed_at IS NOT NULL AND hidden_at IS NULL AND gone_at IS NULL
     AND id <> ALL(ARRAY(
         SELECT object_id FROM refund_sync.recheck
-        WHERE account_id = $1 AND kind = 'refund' AND object_id = ANY($2::text[]) AND due_at <= $5
+        WHERE (SELECT min(due_at) FROM refund_sync.recheck) <= $5 -- mostly nothing is due, and this is cheap
+            AND account_id = $1 AND kind = 'refund' AND object_id = ANY($2::text[]) AND due_at <= $5
         UNION ALL
         SELECT object_id FROM refund_sync.quarantine
         WHERE account_id = $1 AND resolved_at IS NULL AND object_id = ANY($2::text[])
