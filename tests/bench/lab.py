@@ -60,10 +60,14 @@ def simulator(**options: object) -> Iterator[Simulator]:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One command: its wall time, the CPU and peak memory of its process alone, what it printed."""
+    """One command: its wall time, the CPU and peak memory of its process alone, what it printed.
+
+    *others_s* is the CPU of all else on the machine meanwhile: of Postgres and the simulator, mostly.
+    """
 
     wall_s: float
     cpu_s: float
+    others_s: float
     peak_mib: float
     told: dict[str, Any]
 
@@ -71,13 +75,13 @@ class Measured:
 def run(arguments: list[str], environ: Mapping[str, str], folder: Path) -> Measured:
     """Runs a command to its end; one that fails ends the bench."""
     out = folder / "stdout"
-    began = time.perf_counter()
+    began, busy = time.perf_counter(), _busy_s()
     with out.open("wb") as stdout, (folder / "stderr").open("wb") as stderr:
         process = subprocess.Popen(
             arguments, env=dict(environ), stdout=stdout, stderr=stderr, stdin=subprocess.DEVNULL
         )
         _, status, usage = os.wait4(process.pid, 0)
-    wall = time.perf_counter() - began
+    wall, busy = time.perf_counter() - began, _busy_s() - busy
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(
@@ -85,7 +89,16 @@ def run(arguments: list[str], environ: Mapping[str, str], folder: Path) -> Measu
         )
     text = out.read_text()
     told = json.loads(text) if text.startswith("{") else {}
-    return Measured(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, told)
+    own = usage.ru_utime + usage.ru_stime
+    return Measured(wall, own, busy - own, usage.ru_maxrss / 1024, told)
+
+
+def _busy_s() -> float:
+    """How long the cores of this machine have worked since it started, summed; Linux tells."""
+    user, nice, system, _idle, _iowait, irq, softirq = map(
+        int, Path("/proc/stat").read_text().split()[1:8]
+    )
+    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
 
 
 def command(*arguments: str) -> list[str]:

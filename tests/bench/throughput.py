@@ -69,6 +69,7 @@ def run(report: Report, server: Server, folder: Path) -> None:
             "µs/refund",
             at_most=40 if name == "new" else None,
         )
+        report.line(f"{name}, CPU of all else", measured.others_s / refunds * 1e6, "µs/refund")
     report.line("new, of the COPY", refunds / new.told["seconds"] / copy_rate, "", at_least=0.35)
     _beside_the_afternoon(report, server, folder)
 
