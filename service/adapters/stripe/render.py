@@ -37,7 +37,7 @@ _encode = msgspec.json.Encoder(order="sorted", decimal_format="number").encode
 def sound_json(body: bytes) -> bytes:
     """*body* with NUL, lone surrogates and bytes that are no UTF-8 as U+FFFD: what Postgres can hold."""
     try:
-        body.decode()
+        body.isascii() or body.decode()
     except UnicodeDecodeError:
         body = body.decode(errors="replace").encode()
     return _ESCAPES.sub(_sound_escape, body) if b"\\" in body else body
