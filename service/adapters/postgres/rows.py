@@ -34,13 +34,9 @@ BALANCE_TRANSACTION_COLUMNS = (
     "content_hash", "observed_at",
 )  # fmt: skip
 
-_FIELDS = (
-    *Refund._fields[1:],
-    *ChargeLink._fields,
-    "destination_type",
-    *Destination._fields[1:-1],
-    "destination_details",
-)
+LINK_FIELDS = ChargeLink._fields
+DESTINATION_FIELDS = ("destination_type", *Destination._fields[1:-1], "destination_details")
+_FIELDS = (*Refund._fields[1:], *LINK_FIELDS, *DESTINATION_FIELDS)
 _TIMES = {"created": "created_at", "next_action_expires": "next_action_expires_at"}
 _JSON = {"metadata", "destination_details"}
 _NO_DESTINATION = (None,) * len(Destination._fields)

@@ -17,7 +17,7 @@ from service.adapters.postgres.rows import columns_of, copy
 from service.ports import Written
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, KeysView, Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -34,6 +34,8 @@ FORM_BYTES = 4
 """So much of a content hash tells our own form of decoding; the rest is what Stripe said."""
 
 
+_Changed = tuple["Observation", int, "KeysView[str]"]
+"""What was observed, the version it becomes, and the fields that differ."""
 _Version = tuple[str, str, str | None]
 """Id of a refund, where its newest version came from, and what that changed, as JSON; null for the first."""
 
@@ -143,7 +145,7 @@ async def _change(
 ) -> None:
     ids = [o.refund.id for o in todo.differing]
     locked = await locked_refunds(connection, account_id, ids)
-    changed: list[tuple[Observation, int]] = []
+    changed: list[_Changed] = []
     versions: list[_Version] = []
     for seen in todo.differing:
         row = locked[seen.refund.id]
@@ -161,7 +163,7 @@ async def _change(
         written.changed += 1
         todo.news.append(seen)
         _doubt(todo, seen, row["observed_at"])
-        changed.append((seen, row["version"] + 1))
+        changed.append((seen, row["version"] + 1, changes.keys()))
         same_form = row["content_hash"][:FORM_BYTES] == seen.content_hash[:FORM_BYTES]
         why = source if same_form else "upgrade"
         told = json.dumps(changes, ensure_ascii=False)
@@ -196,9 +198,8 @@ async def _add_versions(
         await connection.execute(query("add_versions"), account_id, *columns_of(versions))
 
 
-async def _update(
-    connection: Connection, account_id: str, changed: Sequence[tuple[Observation, int]]
-) -> None:
+async def _update(connection: Connection, account_id: str, changed: Sequence[_Changed]) -> None:
+    """Links and destinations only where they changed: mostly they did not."""
     if not changed:
         return
     refunds = [
@@ -211,14 +212,18 @@ async def _update(
             o.listed_at,
             o.received,
         )
-        for o, version in changed
+        for o, version, _ in changed
     ]
-    links = [(o.refund.id, *o.link) for o, _ in changed]
-    ids = [o.refund.id for o, _ in changed]
     await connection.execute(query("update_refunds"), account_id, *columns_of(refunds))
-    await connection.execute(query("update_charge_links"), account_id, *columns_of(links))
-    await connection.execute(query("delete_destinations"), account_id, ids)
-    await _copy_destinations(connection, account_id, [o for o, _ in changed])
+    linked = [o for o, _, fields in changed if not fields.isdisjoint(rows.LINK_FIELDS)]
+    if linked:
+        links = [(o.refund.id, *o.link) for o in linked]
+        await connection.execute(query("update_charge_links"), account_id, *columns_of(links))
+    sent = [o for o, _, fields in changed if not fields.isdisjoint(rows.DESTINATION_FIELDS)]
+    if sent:
+        ids = [o.refund.id for o in sent]
+        await connection.execute(query("delete_destinations"), account_id, ids)
+        await _copy_destinations(connection, account_id, sent)
 
 
 async def _touch(

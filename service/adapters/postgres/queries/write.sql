@@ -45,7 +45,7 @@ SELECT
 SELECT FROM refund_sync.refund WHERE account_id = $1 AND id = ANY($2::text[]) ORDER BY id FOR UPDATE
 
 -- stored_refunds
--- All columns that are compared of these refunds.
+-- All columns that are compared of these refunds. Each is looked up by its key, however large the tables are.
 SELECT
     r.id, extract(epoch FROM r.created_at)::bigint AS created, r.amount_minor, r.currency, r.status,
     r.reason, r.failure_reason, r.pending_reason, r.receipt_number, r.description,
@@ -58,8 +58,13 @@ SELECT
     d.network_decline_code, d.details::text AS destination_details,
     r.content_hash, r.version, r.observed_at
 FROM refund_sync.refund r
-JOIN refund_sync.charge_link l ON l.account_id = r.account_id AND l.refund_id = r.id
-LEFT JOIN refund_sync.destination_details d ON d.account_id = r.account_id AND d.refund_id = r.id
+CROSS JOIN LATERAL (
+    SELECT * FROM refund_sync.charge_link k WHERE k.account_id = r.account_id AND k.refund_id = r.id OFFSET 0
+) AS l
+LEFT JOIN LATERAL (
+    SELECT * FROM refund_sync.destination_details k
+    WHERE k.account_id = r.account_id AND k.refund_id = r.id OFFSET 0
+) AS d ON true
 WHERE r.account_id = $1 AND r.id = ANY($2::text[])
 ORDER BY r.id
 
