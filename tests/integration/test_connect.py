@@ -292,7 +292,12 @@ async def test_a_pooler_in_transaction_mode_is_noticed_and_coped_with(
             async with pool.acquire() as one, one.transaction():
                 return int(await one.fetchval("SELECT $1::int + 1", number))
 
-        assert await asyncio.gather(*map(add, range(50))) == list(range(1, 51))
+        async def add_alone(number: int) -> int:
+            async with pool.acquire() as one:
+                return int(await one.fetchval("SELECT $1::int + 1", number))
+
+        for work in (add, add_alone):
+            assert await asyncio.gather(*map(work, range(50))) == list(range(1, 51))
         await pool.close()
 
 

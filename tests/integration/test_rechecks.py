@@ -141,6 +141,14 @@ async def test_a_hint_older_than_the_last_read_of_its_refund_tells_nothing(
     assert await queued(pool) == {"re_1": "hint", "re_unknown": "hint"}
 
 
+async def test_a_hint_of_a_charge_is_settled_by_its_new_refund(
+    store: PostgresStore, pool: Pool
+) -> None:
+    assert await tell(store, a_hint(10, "ch_1", "charge"), a_hint(10, "ch_2", "charge")) == 2
+    await store.write(batch_of(an_observation(seen=12, link=a_link(charge_id="ch_1"))))
+    assert await queued(pool) == {"ch_2": "hint"}
+
+
 async def test_an_unchanged_refund_of_a_list_is_not_written_and_its_day_tells_when_it_was_checked(
     store: PostgresStore, pool: Pool
 ) -> None:

@@ -88,7 +88,7 @@ def latest_by_id(observations: Sequence[Observation]) -> list[Observation]:
     """One observation for each id: the latest, listed when it first was.
 
     In the order in which refunds were created, so that what is looked for together lies together, and two
-    writers never wait for each other.
+    writers never deadlock.
     """
     found: dict[str, Observation] = {}
     for seen in observations:
