@@ -44,7 +44,8 @@ class Standing:
             yield
         except asyncio.CancelledError:
             with suppress(RefundSyncError, TimeoutError):
-                proven = clipped(await asyncio.wait_for(covered(), LAST_LOOK_S), span)
+                async with asyncio.timeout(LAST_LOOK_S):
+                    proven = clipped(await covered(), span)
                 self.told = what_remains(progress, span, total_seconds(proven))
             raise
 

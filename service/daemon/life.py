@@ -146,7 +146,8 @@ class Daemon:
         """Reads what was hinted at as soon as it was: after a poll, a webhook, or a while."""
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), HINTS_EVERY_S)
+                async with asyncio.timeout(HINTS_EVERY_S):
+                    await self._news.wait()
             self._news.clear()
             await self._guarded(HINTS, rounds.read_hints)
 

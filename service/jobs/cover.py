@@ -108,7 +108,8 @@ class Cover:
     async def _commit_what_is_read(self, writers: Sequence[asyncio.Task[None]]) -> None:
         """Best effort on the way out: the caller raises what ended the run, which comes first."""
         with suppress(Exception):
-            await asyncio.wait_for(self._drained(writers), self._drain_s)
+            async with asyncio.timeout(self._drain_s):
+                await self._drained(writers)
 
     async def _read_until_done(
         self, frontier: Frontier, writers: Sequence[asyncio.Task[None]]

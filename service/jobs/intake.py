@@ -92,7 +92,8 @@ class Intake:
             return
         try:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._queue.join(), self._drain_s)
+                async with asyncio.timeout(self._drain_s):
+                    await self._queue.join()
         finally:
             keeper.cancel()
             await asyncio.gather(keeper, return_exceptions=True)

@@ -119,7 +119,8 @@ async def pooled(
 async def _closed(pool: Pool) -> None:
     """Closes gracefully, and by force where a connection does not come back."""
     try:
-        await asyncio.wait_for(pool.close(), 10)
+        async with asyncio.timeout(10):
+            await pool.close()
     except TimeoutError:
         pool.terminate()
 
@@ -162,7 +163,8 @@ async def database_checks(database: Database) -> dict[str, str | None]:
         return await schema_state(connection)
 
     try:
-        state = await asyncio.wait_for(database.once(read), READY_LIMIT_S)
+        async with asyncio.timeout(READY_LIMIT_S):
+            state = await database.once(read)
     except (RefundSyncError, TimeoutError) as error:
         return {"database": str(error) or "no answer", "schema": None}
     return {"database": None, "schema": None if state.name == CURRENT else str(state)}
