@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from service.adapters.metrics import Measured
 from service.domain import pace
-from service.domain.span import total_seconds
+from service.domain.span import Span, total_seconds
 from service.jobs import plan
 from service.jobs.cover import EVENTS, REFUNDS, settled
 from service.ports import Progress, reads_for
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from service.adapters.metrics import Metrics
-    from service.domain.span import Span
     from service.jobs.intake import Intake
     from service.wiring.accounts import Account
     from service.wiring.passes import Gate, Planned
@@ -55,6 +54,7 @@ class Rounds:
         self._folded_s = float("-inf")
         self._refused_s = float("-inf")
         self._news = news
+        self._provable: Span | None = None
         self.passed_at: float | None = None
 
     @contextmanager
@@ -97,6 +97,7 @@ class Rounds:
             wanted = await self._account.wanted()
             await self._cover(NEWEST, wanted, lambda s: plan.newest_part(s, wanted), progress)
             await passes.look_again(self._account, wanted, again)
+        self._provable = Span(wanted.start, min(wanted.end, progress.settle_bound or wanted.end))
         self._polled_s = self._now_s()
         self.passed_at = time.monotonic()
         told = progress.written
@@ -183,9 +184,9 @@ class Rounds:
             self._metrics.last_success[job] = time.time()
 
     async def measure(self) -> None:
-        """Coverage as the metrics show it."""
+        """Coverage as the metrics show it. No gap is what Stripe's clock kept the last poll from proving."""
         account, store = self._account, self._account.store()
-        wanted = await account.wanted()
+        wanted = self._provable or await account.wanted()
         waiting = await places.waiting(account.database, account.id)
         measured = []
         for stream in (REFUNDS, settled(REFUNDS), EVENTS):

@@ -48,8 +48,11 @@ async def recorded_run(
 ) -> AsyncIterator[tuple[Run, PostgresStore]]:
     """A run on record around the body, and the store that its claims name it in."""
     runs = records.Runs(account.database, account.reads)
-    run = Run(await runs.begin(job, account.id, wanted), job)
-    async with recorded(runs, run, progress):
+    run = Run(uuid4(), job)
+    async with recorded(
+        runs, run, progress
+    ):  # whoever is stopped while it begins ends it all the same
+        await runs.begin(run.id, job, account.id, wanted)
         yield run, account.store(run)
 
 

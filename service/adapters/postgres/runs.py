@@ -6,7 +6,6 @@ import asyncio
 from collections import Counter
 from datetime import timedelta
 from typing import TYPE_CHECKING
-from uuid import UUID, uuid4
 
 from service.adapters.postgres.claims import range_of
 from service.adapters.postgres.queries import query
@@ -15,6 +14,7 @@ from service.domain.errors import SettingError
 
 if TYPE_CHECKING:
     from datetime import date, datetime
+    from uuid import UUID
 
     from service.adapters.postgres.connect import Connection
     from service.adapters.postgres.store import Database
@@ -29,8 +29,7 @@ class Runs:
         self._database = database
         self._reads = reads
 
-    async def begin(self, job: str, account_id: str, wanted: Span | None) -> UUID:
-        run_id = uuid4()
+    async def begin(self, run_id: UUID, job: str, account_id: str, wanted: Span | None) -> None:
         span = range_of(wanted) if wanted else None
 
         async def begin(connection: Connection) -> None:
@@ -38,7 +37,6 @@ class Runs:
             await connection.execute(query("begin_run"), run_id, account_id, job, span)
 
         await self._database.patiently(begin)
-        return run_id
 
     async def progress(self, run_id: UUID, at: Progress) -> None:
         w = at.written
