@@ -54,8 +54,13 @@ class Reading:
 class Memory(Protocol):
     """What the warehouse remembers of how refunds were received."""
 
-    async def same(self, received: Mapping[Key, bytes]) -> frozenset[str]:
-        """Ids of refunds that were stored from the same bytes, and that a read now tells nothing of."""
+    async def same(
+        self, received: Sequence[bytes], earliest: int, latest: int
+    ) -> Mapping[bytes, Key]:
+        """By these digests, refunds that were stored from the same bytes and that a read tells nothing of.
+
+        All were created in ``[earliest, latest]``.
+        """
         ...
 
 

@@ -21,10 +21,11 @@ from tests.integration.loopback import END, START, a_stripe, a_world
 from tests.integration.warehouse import ACCOUNT, audit, rows, tell
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from service.adapters.postgres.connect import Pool
     from service.adapters.stripe.render import MetadataPolicy
+    from service.domain.walk import Key
     from service.ports import Written
     from service.simulator.server import Simulator
 
@@ -124,10 +125,12 @@ async def test_in_history_that_is_new_fewer_pages_are_asked_about(pool: Pool) ->
     asked = 0
 
     class Counting(PostgresMemory):
-        async def same(self, received: object) -> frozenset[str]:
+        async def same(
+            self, received: Sequence[bytes], earliest: int, latest: int
+        ) -> dict[bytes, Key]:
             nonlocal asked
             asked += 1
-            return await super().same(received)  # type: ignore[arg-type]
+            return await super().same(received, earliest, latest)
 
     database = Database(pool, deadline_s=20)
     async with a_stripe(a_world(REFUNDS)) as (_, client):

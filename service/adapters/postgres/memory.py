@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from service.adapters.postgres.rows import time_of
+from service.domain.walk import Key
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
 
     from service.adapters.postgres.store import Database
-    from service.domain.walk import Key
     from service.ports import Clock
 
 
@@ -20,13 +22,9 @@ class PostgresMemory:
         self._account_id = account_id
         self._clock = clock
 
-    async def same(self, received: Mapping[Key, bytes]) -> frozenset[str]:
-        if not received:
-            return frozenset()
-        ids, seconds = [key.id for key in received], [key.created for key in received]
+    async def same(self, received: Sequence[bytes], earliest: int, latest: int) -> dict[bytes, Key]:
         known = await self._database.fetch(
-            "received_so", self._account_id, ids,
-            min(seconds), max(seconds), self._clock.now(),
+            "received_so", self._account_id, received,
+            time_of(earliest), time_of(latest), self._clock.now(),
         )  # fmt: skip
-        digests = dict(zip(ids, received.values(), strict=True))
-        return frozenset(row[0] for row in known if digests.get(row[0]) == row[1])
+        return {digest: Key(second, refund_id) for digest, second, refund_id in known}

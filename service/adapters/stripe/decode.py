@@ -28,7 +28,6 @@ from service.domain.refund import (
     Observation,
     Refund,
 )
-from service.domain.walk import Key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,7 +54,6 @@ _parts = msgspec.json.Decoder(shapes.ExpandedParts).decode
 _charge = msgspec.json.Decoder(shapes.ChargeShape).decode
 _line = msgspec.json.Decoder(shapes.LedgerShape).decode
 _id = msgspec.json.Decoder(shapes.OnlyId).decode
-_key = msgspec.json.Decoder(shapes.OnlyKey).decode
 _created = msgspec.json.Decoder(shapes.OnlyCreated).decode
 
 
@@ -139,12 +137,6 @@ class Decoder:
     def _metadata_text(self, metadata: dict[str, Any] | None) -> str | None:
         kept = kept_metadata(metadata, self._metadata)
         return None if kept is None else masked_text_of(kept, free=True)
-
-
-def key_in(body: Json) -> Key | None:
-    """Where an object stands, the rest of it passed over; None where it does not say."""
-    placed = _tried(_key, body)
-    return Key(placed.created, placed.id) if placed else None
 
 
 def id_and_created(body: Json) -> tuple[str | None, int | None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from service.adapters.stripe.decode import FAILURES, id_and_created, key_in
+from service.adapters.stripe.decode import FAILURES, id_and_created
 from service.domain.refund import Observation, Undecodable
 from service.domain.walk import Key, Page
 from service.ports import Reading
@@ -61,9 +61,13 @@ class Recalled:
     same: Sequence[Key | None]
 
 
-def keys_of(answer: Answer[Listing]) -> list[Key | None]:
-    """Where the objects of a page stand, as far as that can be read without decoding them."""
-    return [key_in(raw) for raw in answer.value.data]
+def reach_of(answer: Answer[Listing]) -> tuple[int, int] | None:
+    """The seconds of the oldest and the newest object of a page; None where either does not say."""
+    data = answer.value.data
+    if not data:
+        return None
+    (_, oldest), (_, newest) = id_and_created(data[-1]), id_and_created(data[0])
+    return None if oldest is None or newest is None else (oldest, newest)
 
 
 def reading_of(

@@ -122,11 +122,6 @@ class OnlyId(Struct, frozen=True):
     id: Id
 
 
-class OnlyKey(Struct, frozen=True):
-    id: Id
-    created: Second
-
-
 class OnlyCreated(Struct, frozen=True):
     created: Second
 

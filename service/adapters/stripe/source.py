@@ -14,8 +14,8 @@ from service.adapters.stripe.hydrate import Hydrator
 from service.adapters.stripe.pages import (
     Query,
     Recalled,
-    keys_of,
     odd_of,
+    reach_of,
     reading_of,
     undecodable_of,
 )
@@ -24,7 +24,7 @@ from service.domain.walk import Key, Page
 from service.ports import Reading
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from service.adapters.stripe.answers import Answer
     from service.adapters.stripe.client import StripeClient
@@ -119,12 +119,12 @@ class StripeRefunds:
         if self._unasked < self._misses:
             self._unasked += 1
             return Recalled(received, [None] * len(received))
-        keys = keys_of(answer)
-        told = {key: digest for key, digest in zip(keys, received, strict=True) if key}
-        same = await self._memory.same(told)
+        same: Mapping[bytes, Key] = {}
+        if reach := reach_of(answer):
+            same = await self._memory.same(received, *reach)
         self._unasked = 0
         self._misses = 0 if same else min(self._misses * 2 + 1, MOST_UNASKED)
-        return Recalled(received, [key if key and key.id in same else None for key in keys])
+        return Recalled(received, [same.get(digest) for digest in received])
 
     def _learn(self, first: int, rung: int, *, suspect: bool) -> None:
         """What a read that began on one rung and succeeded on another tells about the first."""

@@ -5,20 +5,24 @@ FROM refund_sync.refund
 WHERE account_id = $1 AND id = ANY($2::text[])
 
 -- received_so
--- How the listed refunds of this time were received; without those that a read helps although it finds
--- nothing new: of $2 they are due to be read again, or something of theirs is in quarantine. Rows are found by
--- when they were created, as near each other as on a page: the account, written so, is no way to find them.
-SELECT id, received_hash FROM refund_sync.refund
-WHERE created_at >= to_timestamp($3) AND created_at <= to_timestamp($4) AND account_id || '' = $1
-    AND first_listed_at IS NOT NULL AND hidden_at IS NULL AND gone_at IS NULL
-    AND id <> ALL(ARRAY(
-        SELECT object_id FROM refund_sync.recheck
-        WHERE (SELECT min(due_at) FROM refund_sync.recheck) <= $5 -- mostly nothing is due, and this is cheap
-            AND account_id = $1 AND kind = 'refund' AND object_id = ANY($2::text[]) AND due_at <= $5
-        UNION ALL
-        SELECT object_id FROM refund_sync.quarantine
-        WHERE account_id = $1 AND resolved_at IS NULL AND object_id = ANY($2::text[])
-    ))
+-- The listed refunds of this time that were received so; without those that a read helps although it finds
+-- nothing new: they are due to be read again, or something of theirs is in quarantine. Rows are found by when
+-- they were created, as near each other as on a page: the account, written so, is no way to find them.
+WITH same AS MATERIALIZED (
+    SELECT received_hash, extract(epoch FROM created_at)::bigint AS second, id FROM refund_sync.refund
+    WHERE created_at >= $3 AND created_at <= $4 AND account_id || '' = $1
+        AND received_hash = ANY($2::bytea[])
+        AND first_listed_at IS NOT NULL AND hidden_at IS NULL AND gone_at IS NULL
+)
+SELECT received_hash, second, id FROM same
+WHERE id <> ALL(ARRAY(
+    SELECT object_id FROM refund_sync.recheck
+    WHERE (SELECT min(due_at) FROM refund_sync.recheck) <= $5 -- mostly nothing is due, and this is cheap
+        AND account_id = $1 AND kind = 'refund' AND object_id = ANY(ARRAY(SELECT id FROM same)) AND due_at <= $5
+    UNION ALL
+    SELECT object_id FROM refund_sync.quarantine
+    WHERE account_id = $1 AND resolved_at IS NULL AND object_id = ANY(ARRAY(SELECT id FROM same))
+))
 
 -- known_charges
 -- Hash and age of these charges.
