@@ -55,9 +55,9 @@ def verify(
 
 async def _verify(context: Context, first: int, last: int, *, repair: bool) -> None:
     from service.jobs import plan
-    from service.jobs.verify import told
+    from service.jobs.verify import told, told_short
     from service.ports import Progress
-    from service.wiring import passes
+    from service.wiring import verification
 
     async with context.open_account() as account:
         wanted = plan.wanted_of(first, last, await account.settle_bound())
@@ -67,7 +67,7 @@ async def _verify(context: Context, first: int, last: int, *, repair: bool) -> N
             return
         progress = Progress()
         async with shown(context, progress, "verifying"):
-            verdict, short_s, asked_events = await passes.verify(
+            verdict, short_s, asked_events = await verification.verify(
                 account, wanted.span, progress, repair=repair
             )
     found = {
@@ -86,7 +86,7 @@ async def _verify(context: Context, first: int, last: int, *, repair: bool) -> N
         )
     if not verdict.holds:
         raise DifferenceError(
-            passes.told_short(verdict),
+            told_short(verdict),
             hint="They were repaired."
             if repair
             else "Put it right: the same command with --repair.",

@@ -150,6 +150,13 @@ def cut(span: Span, chance: Random) -> list[Span]:
     return [Span(start, end) for start, end in pairwise(bounds)]
 
 
+def told_short(verdict: Verdict) -> str:
+    parts = {
+        "missing": verdict.found.missing, "drifted": verdict.drift, "gone": verdict.gone,
+    }  # fmt: skip
+    return ", ".join(f"{len(ids)} {name}" for name, ids in parts.items() if ids)
+
+
 def told(verdict: Verdict) -> dict[str, Any]:
     """The verdict as plain values."""
     found = verdict.found

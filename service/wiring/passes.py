@@ -1,11 +1,9 @@
-"""What is done for an account, each as a run on record: covering, events, rechecks, verify, cancel."""
+"""What is done for an account, each as a run on record: covering, events, hints, rechecks, cancel."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
-from random import Random
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -17,10 +15,9 @@ from service.adapters.postgres.store import PostgresStore
 from service.adapters.stripe.errors import StripeAccessError
 from service.domain import pace
 from service.domain.errors import AccessError, StripeAwayError
-from service.domain.span import Span, span_or_none, total_seconds
+from service.domain.span import Span
 from service.jobs import events as expiry
 from service.jobs import plan, recheck
-from service.jobs import verify as verifying
 from service.jobs.cover import EVENTS, REFUNDS, Cover, Covering, always
 from service.jobs.fetch import fetch
 from service.jobs.record import Run, recorded
@@ -226,69 +223,6 @@ async def catch_up(account: Account, progress: Progress) -> None:
     await revisit(account, progress, REVISITED_BY_SYNC)
     await close_gaps(account)
     await fold_claims(account)
-
-
-async def verify(
-    account: Account, span: Span, progress: Progress, *, repair: bool
-) -> tuple[verifying.Verdict, int, bool]:
-    """The verdict, the seconds that stay unread or uncovered, and whether events could be asked."""
-    with reads_for(pace.VERIFY):
-        permitted = await may_read_events(account, Progress())
-        async with recorded_run(account, "verify", span, progress) as (run, store):
-            verdict, short_s = await _verified(account, run, store, span, progress, permitted)
-            if repair:
-                short_s += await _repaired(account, run, store, span, verdict, progress)
-            if not verdict.holds:
-                run.shortfall = told_short(verdict)
-    return verdict, short_s, permitted
-
-
-async def _verified(
-    account: Account,
-    run: Run,
-    store: PostgresStore,
-    span: Span,
-    progress: Progress,
-    permitted: bool,
-) -> tuple[verifying.Verdict, int]:
-    verifier = verifying.Verifier(
-        account.forgetful_source(), store, account.comparison(run), account.database.clock.now,
-        (lambda: read_events(account, Progress(), again=False)) if permitted else None,
-        account.settings.concurrency, account.settings.drain_s,
-    )  # fmt: skip
-    return await verifier.verify(span, progress, chance=Random(time.time_ns()))
-
-
-async def _repaired(
-    account: Account,
-    run: Run,
-    store: PostgresStore,
-    span: Span,
-    verdict: verifying.Verdict,
-    progress: Progress,
-) -> int:
-    """Reads anew what is missing or differs, and marks what is gone. Returns the seconds left uncovered.
-
-    Those that had not settled when Stripe was asked are not counted.
-    """
-    again = rereader(account, store, progress)
-    missing = await plan.gaps_in(store, span)
-    if missing:
-        await again.list_again(missing, verifying.VERIFY)
-    asked_at = account.database.clock.now()
-    unlisted = [refund_id for refund_id, _ in verdict.found.unlisted]
-    await account.comparison(run).miss(unlisted, asked_at, account.clock.now())
-    chosen = verifying.Chosen(account.due(hinted=False), verifying.to_read(verdict))
-    await again.drain(chosen, UNBOUNDED, source=verifying.VERIFY)
-    settled = span_or_none(span.start, min(span.end, progress.settle_bound or span.end))
-    return total_seconds(await plan.gaps_in(store, settled)) if settled else 0
-
-
-def told_short(verdict: verifying.Verdict) -> str:
-    parts = {
-        "missing": verdict.found.missing, "drifted": verdict.drift, "gone": verdict.gone,
-    }  # fmt: skip
-    return ", ".join(f"{len(ids)} {name}" for name, ids in parts.items() if ids)
 
 
 async def cancel(account: Account, refund_id: str, progress: Progress) -> Reading:

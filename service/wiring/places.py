@@ -7,11 +7,12 @@ import os
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from service.adapters.postgres import reports
 from service.adapters.postgres.connect import connect, create_pool
-from service.adapters.postgres.embedded import data_root, open_server
+from service.adapters.postgres.embedded import open_server
 from service.adapters.postgres.migrate import (
     ABSENT,
     AHEAD,
@@ -26,7 +27,6 @@ from service.domain.errors import RefundSyncError, SchemaError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
-    from pathlib import Path
 
     from service.adapters.postgres.connect import Connection, Pool
     from service.adapters.postgres.embedded import Server
@@ -67,7 +67,15 @@ async def server_of(root: Path) -> AsyncIterator[Server]:
 
 
 def embedded_root(settings: Settings) -> Path:
-    return settings.data_dir or data_root(os.environ)
+    """As set, else systemd's state folder, else the system's for root, else the user's data folder."""
+    if settings.data_dir:
+        return settings.data_dir
+    if state := os.environ.get("STATE_DIRECTORY"):
+        return Path(state.split(":")[0])
+    if os.geteuid() == 0:
+        return Path("/var/lib/refund-sync")
+    home = Path(os.environ.get("HOME") or "~").expanduser()
+    return Path(os.environ.get("XDG_DATA_HOME") or home / ".local" / "share") / "refund-sync"
 
 
 async def _opened(root: Path) -> Server:

@@ -27,7 +27,7 @@ from service.adapters.postgres.postmaster import Account, server_account
 from service.domain.errors import DatabaseError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
 DATABASE = "refund_sync"
 START_LIMIT_S = 60.0
@@ -50,16 +50,6 @@ OPTIONS = (
     "jit=off",
     "listen_addresses=",
 )
-
-
-def data_root(environ: Mapping[str, str]) -> Path:
-    """Systemd's state folder, else the system's for root, else the user's data folder."""
-    if environ.get("STATE_DIRECTORY"):
-        return Path(environ["STATE_DIRECTORY"].split(":")[0])
-    if os.geteuid() == 0:
-        return Path("/var/lib/refund-sync")
-    home = Path(environ.get("HOME") or "~").expanduser()
-    return Path(environ.get("XDG_DATA_HOME") or home / ".local" / "share") / "refund-sync"
 
 
 @dataclass(slots=True)
