@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from calendar import monthrange
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 from service.domain.errors import UsageError
+from service.domain.recheck import DAY_S
 from service.domain.span import instant
 
 if TYPE_CHECKING:
@@ -36,18 +38,14 @@ def month_of(text: str) -> tuple[int, int]:
         first = None
     if first is None:
         raise UsageError(f"--month is not a month: {text!r}", hint="Write it as 2026-01.")
-    following = date(first.year + first.month // 12, first.month % 12 + 1, 1)
-    return _midnight(first), _midnight(following)
-
-
-def _midnight(day: date) -> int:
-    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())
+    start = int(datetime(first.year, first.month, 1, tzinfo=UTC).timestamp())
+    return start, start + monthrange(first.year, first.month)[1] * DAY_S
 
 
 def span_of(
     start: str | None, end: str | None, month: str | None, *, since: int, now: int
 ) -> tuple[int, int]:
-    """``[start, end)`` from the options of a command. Raises UsageError where it is empty or to come."""
+    """``[start, end)`` from the options of a command. Raises UsageError where it is empty, to come, or before all time."""
     if month is not None and (start is not None or end is not None):
         raise UsageError("--month does not go with --from or --to", hint="Give one or the other.")
     if month is not None:
@@ -55,6 +53,8 @@ def span_of(
     else:
         first = since if start is None else second_of(start, "--from")
         last = now if end is None else second_of(end, "--to")
+    if min(first, last) < 0:
+        raise UsageError("the span reaches before 1970", hint="Stripe has nothing before 2011.")
     if first >= now:
         raise UsageError("the span lies in the future: there is nothing to read yet")
     if first >= last:

@@ -136,7 +136,8 @@ def _from_toml(config: Path | None) -> Iterator[Given]:
                 hint=f"Set {variable} in the environment, or {variable}_FILE to a file of its own.",
             )
         if name not in SETTABLE:
-            raise _unknown(name, SETTABLE, f"{path}: ")
+            public = [known for known in SETTABLE if variable_of(known) not in SECRETS]
+            raise _unknown(name, SETTABLE, f"{path}: ", public)
         joined = ",".join(map(str, value)) if isinstance(value, list) else value
         yield Given(name, joined, str(path))
 
@@ -156,12 +157,17 @@ def _refuse_unknown(environ: Mapping[str, str]) -> None:
             raise _unknown(name, known)
 
 
-def _unknown(name: str, known: Sequence[str], where: str = "") -> SettingError:
-    """Names the nearest that is known: what all of them begin with says nothing of nearness."""
+def _unknown(
+    name: str, known: Sequence[str], where: str = "", accepted: Sequence[str] | None = None
+) -> SettingError:
+    """Names the nearest that is known: what all of them begin with says nothing of nearness.
+
+    *accepted* is what may stand there, if that is less than what is known.
+    """
     by_rest = {k.removeprefix(PREFIX).lower(): k for k in known}
     near = difflib.get_close_matches(name.removeprefix(PREFIX).lower(), by_rest, n=1, cutoff=0.5)
     suggestion = f"; did you mean {by_rest[near[0]]}?" if near else ""
-    hint = "" if near else f"There are: {', '.join(known)}."
+    hint = "" if near else f"There are: {', '.join(accepted or known)}."
     return SettingError(f"{where}unknown setting {name}{suggestion}", hint=hint)
 
 

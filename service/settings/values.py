@@ -50,7 +50,8 @@ class Settings(BaseModel):
     stripe_api_base: str = Field(default=STRIPE, description="where Stripe is")
     data_dir: Path | None = Field(default=None, description="where the embedded Postgres lives")
     since: datetime = Field(
-        default=datetime(2011, 1, 1, tzinfo=UTC), description="a date or an instant"
+        default=datetime(2011, 1, 1, tzinfo=UTC),
+        description="a date or an instant, 1970 or later (Stripe has nothing before 2011)",
     )
     account_id: str | None = Field(
         default=None, pattern=r"^acct_\w+$", description="acct_…, the key's own account"
@@ -91,7 +92,10 @@ class Settings(BaseModel):
         if isinstance(value, date) and not isinstance(value, datetime):
             value = datetime(value.year, value.month, value.day, tzinfo=UTC)
         moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
-        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        if moment.timestamp() < 0:
+            raise ValueError("before Stripe counts seconds")
+        return moment
 
     @field_validator("http")
     @classmethod

@@ -148,6 +148,14 @@ def test_an_unknown_key_in_toml_is_refused_with_the_file_and_the_nearest(tmp_pat
     )
 
 
+def test_an_unknown_key_in_toml_near_to_none_is_told_those_that_may_stand_there(
+    tmp_path: Path,
+) -> None:
+    hint = refusal({}, a_file(tmp_path, "xyzzy = 3\n")).hint
+    secret = {"stripe_api_key", "database_url", "webhook_secrets"}
+    assert all((name in hint) == (name not in secret) for name in SETTABLE)
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -167,6 +175,9 @@ def test_what_kubernetes_sets_for_services_of_our_name_is_left_aside(name: str) 
         ({"REFUND_SYNC_CONCURRENCY": "0"}, "a whole number from 1 to 256"),
         ({"REFUND_SYNC_SINCE": "yesterday"}, "a date or an instant"),
         ({"REFUND_SYNC_SINCE": "2025"}, "a date or an instant"),
+        ({"REFUND_SYNC_SINCE": "1969-12-31"}, "a date or an instant, 1970 or later"),
+        ({"REFUND_SYNC_SINCE": "1970-01-01T00:00+02:00"}, "a date or an instant, 1970 or later"),
+        ({"REFUND_SYNC_SINCE": "0001-01-01"}, "a date or an instant, 1970 or later"),
         ({"REFUND_SYNC_HYDRATE": "yes"}, "expand, retrieve or parts"),
         ({"REFUND_SYNC_ENDPOINT_RATE": "nan"}, "requests a second, above 0"),
         ({"REFUND_SYNC_ACCOUNT_ID": "4711"}, "acct_…"),

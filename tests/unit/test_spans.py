@@ -37,6 +37,7 @@ def test_a_date_means_its_first_instant_and_utc_unless_an_offset_is_given(
 
 def test_a_month_is_half_open_and_december_ends_with_the_year() -> None:
     assert month_of("2025-12") == (at(2025, 12, 1), at(2026, 1, 1))
+    assert month_of("2024-02") == (at(2024, 2, 1), at(2024, 3, 1))
 
 
 @pytest.mark.parametrize("text", ["2026-13", "2026", "January", "2026-1", "2026-01-01"])
@@ -52,6 +53,14 @@ def test_what_is_no_month_is_refused(text: str) -> None:
         ("2026-02-02", "2026-02-01", None, "empty"),
         ("2026-07-01", "2026-08-01", None, "future"),
         (None, None, "2026-07", "future"),
+        (None, None, "9999-12", "future"),
+        ("9999-12-31", None, None, "future"),
+        ("1969-12-31", None, None, "before 1970"),
+        ("1970-01-01T00:00+02:00", None, None, "before 1970"),
+        (None, "1969-12-31", None, "before 1970"),
+        (None, None, "1969-12", "before 1970"),
+        (None, None, "0001-01", "before 1970"),
+        ("0001-01-01", "2026-01-01", None, "before 1970"),
         ("2026-02-01", None, "2026-02", "--month"),
         ("yesterday", None, None, "--from"),
     ],
@@ -65,6 +74,7 @@ def test_a_span_that_cannot_be_read_is_refused(
 
 def test_a_span_defaults_to_all_that_is_wanted_until_now() -> None:
     assert span_of(None, None, None, since=5, now=NOW) == (5, NOW)
+    assert span_of("1970-01-01", None, None, since=5, now=NOW) == (0, NOW)
 
 
 spans = st.builds(
