@@ -5,16 +5,32 @@ from __future__ import annotations
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from service.adapters.stripe.answers import REASONS
+from service.domain import pace
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from service.adapters.stripe.answers import Counters
     from service.ports import Progress, Written
+
+
+T = TypeVar("T")
+
+OUTCOMES = {
+    "newest part": ("ok", "incomplete", "failed"),
+    "fill of history": ("ok", "incomplete", "failed"),
+    "hints": ("failed",),
+    "rechecks": ("failed",),
+    "measure": ("failed",),
+}
+"""How each job of the daemon is counted. What is known is told as 0 from the start: ``increase()`` does
+not see the first of a series that was not there before."""
 
 
 @dataclass(slots=True)
@@ -83,7 +99,8 @@ class Metrics:
         runs = CounterMetricFamily(
             "refund_sync_runs", "Runs, by how they ended.", labels=["job", "outcome"]
         )
-        for (job, outcome), count in self.runs.items():
+        known = [(job, outcome) for job, outcomes in OUTCOMES.items() for outcome in outcomes]
+        for (job, outcome), count in _from_0(known, self.runs).items():
             runs.add_metric([job, outcome], count)
         yield runs
         last = GaugeMetricFamily(
@@ -101,7 +118,12 @@ class Metrics:
             "requests", "Requests to Stripe, every attempt.", ["endpoint"], stripe.requests
         )
         yield _counter("responses", "Answers of Stripe.", ["status"], stripe.statuses)
-        yield _counter("rate_limited", "429s met, by Stripe's reason.", ["reason"], stripe.limited)
+        yield _counter(
+            "rate_limited",
+            "429s met, by Stripe's reason.",
+            ["reason"],
+            _from_0(REASONS, stripe.limited),
+        )
         yield _counter("retries", "Attempts that were repeated.", ["why"], stripe.retries)
         yield CounterMetricFamily(
             "refund_sync_wait_seconds", "Seconds spent waiting for permits.", value=stripe.waited_s
@@ -111,7 +133,7 @@ class Metrics:
             "Reads that count against Stripe's allowance, by what for.",
             labels=["class"],
         )
-        by_class: Counter[str] = Counter()
+        by_class = Counter(dict.fromkeys(pace.CLASSES, 0))
         for (kind, _), reads in stripe.reads.items():
             by_class[kind] += reads
         for kind, reads in by_class.items():
@@ -147,8 +169,12 @@ def _add(rows: Counter[str], written: Written) -> None:
         rows[name] += getattr(written, name)
 
 
+def _from_0(known: Iterable[T], counted: Mapping[T, int]) -> dict[T, int]:
+    return {**dict.fromkeys(known, 0), **counted}
+
+
 def _counter(
-    name: str, text: str, labels: list[str], counted: Counter[str] | Counter[int]
+    name: str, text: str, labels: list[str], counted: Mapping[str, int] | Mapping[int, int]
 ) -> Metric:
     family = CounterMetricFamily(f"refund_sync_{name}", text, labels=labels)
     for label, count in counted.items():

@@ -23,6 +23,7 @@ WINDOW_DAYS = 3
 POLLS, HINTS, RECHECKS, REVISITS = "polls", "hints", "rechecks", "revisits"
 BACKFILL, ASKED, VERIFY = "backfill", "asked", "verify"
 RECURRING = (POLLS, HINTS, RECHECKS, REVISITS)
+CLASSES = (*RECURRING, BACKFILL, ASKED, VERIFY)
 
 POLL_PART = 0.576
 """Of the share: one read for refunds and one for events every 30 minutes at Stripe's floor."""

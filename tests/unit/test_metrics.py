@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.adapters.metrics import Measured, Metrics
+from service.adapters.metrics import OUTCOMES, Measured, Metrics
 from service.adapters.sd_notify import Notifier
+from service.adapters.stripe import webhook
 from service.adapters.stripe.answers import Counters
+from service.daemon.rounds import FILL, HINTS, NEWEST, RECHECKS
+from service.domain import pace
 from service.ports import Progress, Written
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
+PAGE = (Path(__file__).resolve().parents[2] / "deploy" / "README.md").read_text(encoding="utf-8")
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 Labels = tuple[tuple[str, str], ...]
 
 
@@ -86,6 +90,39 @@ def test_runs_and_their_last_success_are_told_by_job() -> None:
     assert found["refund_sync_runs_total", (("job", "newest part"), ("outcome", "failed"))] == 1
     name = "refund_sync_last_success_timestamp_seconds"
     assert found[name, (("job", "newest part"),)] == 1_800_000_000
+
+
+def test_what_can_be_counted_is_told_as_0_before_it_happens() -> None:
+    found = samples(Metrics(stripe=Counters()))
+    for job in (NEWEST, FILL, HINTS, RECHECKS):
+        assert found["refund_sync_runs_total", (("job", job), ("outcome", "failed"))] == 0
+    assert set(OUTCOMES) == {NEWEST, FILL, HINTS, RECHECKS, "measure"}
+    assert found["refund_sync_rate_limited_total", (("reason", "endpoint-rate"),)] == 0
+    for kind in pace.CLASSES:
+        assert found["refund_sync_reads_used_total", (("class", kind),)] == 0
+
+
+def alerts() -> list[str]:
+    section = PAGE[PAGE.index("| alert | when |") : PAGE.index("From cron")]
+    return re.findall(r"^\| [a-z ]+ \| `(.+?)`", section, re.MULTILINE)
+
+
+@pytest.mark.parametrize("alert", alerts())
+def test_what_an_alert_asks_for_is_served_from_the_start(alert: str) -> None:
+    async def nobody(*_: object) -> bool:
+        return False
+
+    metrics = Metrics(
+        stripe=Counters(),
+        measured=[Measured("acct_1", "refunds", 0.0, 0.0, 0)],
+        waiting={"due": 0, "hinted": 0},
+    )
+    receiver = webhook.WebhookReceiver(["whsec_1"], nobody, lambda: NOW, livemode=False)
+    metrics.webhooks = receiver.outcomes
+    [(name, _, label, value)] = re.findall(r'(refund_sync_\w+)(\{(\w+)="(\w+)"\})?', alert)
+    served = [labels for found, labels in samples(metrics) if found == name]
+    assert served
+    assert not label or any((label, value) in labels for labels in served)
 
 
 def test_coverage_is_told_by_account_and_stream_and_quarantine_by_account() -> None:

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 REASON = "Stripe-Rate-Limited-Reason"
+REASONS = (
+    "global-rate", "global-concurrency", "endpoint-rate", "endpoint-concurrency",
+    "resource-specific", "none",
+)  # fmt: skip
+"""What it may say; none where it is missing."""
 
 
 @dataclass(slots=True)

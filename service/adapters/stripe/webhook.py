@@ -26,6 +26,11 @@ log = structlog.get_logger(__name__)
 TOLERANCE_S = 300
 """How far a stamp may be from now. A replay is harmless, a stamp of tomorrow would be one for a day."""
 
+OUTCOMES = (
+    "kept", "not kept", "refused", "not understood", "about something else", "other mode",
+    "other account",
+)  # fmt: skip
+
 TOLD_AGAIN_S = 60.0
 """Refusals are counted one by one, and logged no more often than this: anybody can cause them."""
 
@@ -144,8 +149,8 @@ class WebhookReceiver:
         self._second = second
         self._heard = Heard() if heard is None else heard
         self._told_at = float("-inf")
-        self.outcomes: Counter[str] = Counter()
-        """Deliveries by what became of them, since the start."""
+        self.outcomes: Counter[str] = Counter(dict.fromkeys(OUTCOMES, 0))
+        """Deliveries by what became of them, since the start; what did not come about is there as 0."""
 
     async def receive(self, body: bytes, signature: str) -> int:
         """The status to answer with: 200, 400, or 503 where it is to be sent again."""
