@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from service.domain.span import Span
     from service.domain.walk import Ask, Claim, Key, Page
 
+FETCH = "fetch"
+"""The source of a batch that somebody asked for by name."""
+
 READS_FOR: ContextVar[str] = ContextVar("reads_for", default=ASKED)
 """The class that this task's reads are counted in (``domain.pace``); tasks that it starts inherit it."""
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from service.domain.errors import NotFoundError
-from service.ports import Batch
+from service.ports import FETCH, Batch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +32,7 @@ async def fetch(
             fetched.not_found.append(object_id)
             continue
         progress.requests += sum(reading.requests for reading in readings)
-        progress.written.add(await store.write(Batch(readings, [], "fetch")))
+        progress.written.add(await store.write(Batch(readings, [], FETCH)))
         fetched.refund_ids += [o.refund.id for r in readings for o in r.observations]
         fetched.refund_ids += [u.object_id for r in readings for u in r.undecodable if u.object_id]
     fetched.refund_ids = list(dict.fromkeys(fetched.refund_ids))

@@ -124,8 +124,10 @@ async def test_a_row_lost_here_is_missing_its_claim_revoked_and_sync_heals_it(
 async def test_repair_writes_what_was_read_claims_anew_and_leaves_nothing_to_say(
     stage: Stage, stripe: Stripe
 ) -> None:
-    lost, altered = some(stripe, 0, 1), some(stripe, 5, 2)
-    await forget(stage, *lost)
+    lost, altered = some(stripe, 0, 2), some(stripe, 5, 3)
+    await forget(stage, lost[0])
+    await stage.execute("DELETE FROM refund_sync.refund WHERE id = $1", lost[1])
+    await stage.execute("DELETE FROM refund_sync.charge_link WHERE refund_id = $1", altered[2])
     await stage.execute(
         "UPDATE refund_sync.refund SET amount_minor = amount_minor + 1 WHERE id = $1", altered[0]
     )

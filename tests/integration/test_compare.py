@@ -103,6 +103,7 @@ async def test_a_read_older_than_ours_says_nothing_against_a_row(
         "UPDATE refund_sync.refund SET created_at = created_at + interval '1 second'",
         "UPDATE refund_sync.charge_link SET charge_id = 'ch_x'",
         "DELETE FROM refund_sync.destination_details",
+        "DELETE FROM refund_sync.charge_link",
         "UPDATE refund_sync.destination_details SET reference = 'x'",
     ],
 )

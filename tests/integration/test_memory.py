@@ -16,7 +16,8 @@ from service.adapters.stripe.source import StripeRefunds
 from service.domain.refund import Hint
 from service.domain.span import Span
 from service.domain.walk import Ask, claim_of
-from service.ports import Batch, Proof, Reading
+from service.jobs.fetch import fetch
+from service.ports import Batch, Progress, Proof, Reading
 from tests.integration.loopback import END, START, a_stripe, a_world
 from tests.integration.warehouse import ACCOUNT, audit, rows, tell
 
@@ -105,6 +106,22 @@ async def test_who_is_waited_for_is_decoded_though_nothing_changed(pool: Pool) -
         ):
             assert await pool.fetchval(leftover) is None
         assert (await reader.read())[0].same == REFUNDS
+
+
+async def test_what_is_asked_for_by_its_charge_is_read_and_said_so_though_it_is_known(
+    pool: Pool,
+) -> None:
+    async with a_reader(pool) as reader:
+        first, _ = await reader.read()
+        (charge_id, refund_id) = next(
+            (o.link.charge_id, o.refund.id) for o in first.observations if o.link.charge_id
+        )
+        fetched = await fetch(reader.make_source(), reader.store, [charge_id], Progress())
+        assert refund_id in fetched.refund_ids
+        read_at = await pool.fetchval(
+            "SELECT observed_at FROM refund_sync.refund WHERE id = $1", refund_id
+        )
+        assert read_at > first.observed_at
 
 
 @pytest.mark.parametrize("policy", ["drop", frozenset({"order_id"})])

@@ -71,6 +71,25 @@ async def test_what_was_created_together_lies_together(store: PostgresStore, poo
     assert [row[0] for row in stored] == list(created)
 
 
+async def test_a_refund_whose_row_alone_was_deleted_comes_back_and_keeps_its_history(
+    store: PostgresStore, pool: Pool
+) -> None:
+    def seen(second: float, status: str) -> Observation:
+        return an_observation(
+            a_refund(status=status), link=a_link(charge_id="ch_1"), seen=second,
+            destination=a_destination(reference="7"),
+        )  # fmt: skip
+
+    for second, status in ((0, "pending"), (500, "succeeded")):
+        await store.write(batch_of(seen(second, status)))
+    await pool.execute("DELETE FROM refund_sync.refund")
+    assert await store.write(batch_of(seen(900, "failed"))) == written(inserted=1)
+    refund = await the_refund(pool)
+    assert (refund["status"], refund["version"]) == ("failed", 3)
+    assert [len(await rows(pool, t)) for t in ("charge_link", "destination_details")] == [1, 1]
+    assert [row["version"] for row in await rows(pool, "refund_version")] == [1, 2, 3]
+
+
 async def test_each_version_tells_what_was_before_and_what_came_after(
     store: PostgresStore, pool: Pool
 ) -> None:

@@ -172,16 +172,19 @@ class PostgresStore:
         await self._database.execute("settle_account", self._account_id, time_of(bound))
 
     async def write(self, batch: Batch) -> Written:
-        async def write(connection: Connection) -> Written:
-            return await write_batch(
-                connection, self._account_id, self._run_id, batch, self._clock.now()
-            )
+        """However often other commands add the same rows meanwhile."""
+        for attempt in range(COPY_RACES):
 
-        return await self._raced(write)
+            async def write(connection: Connection, *, again: bool = attempt > 0) -> Written:
+                return await write_batch(
+                    connection,
+                    self._account_id,
+                    self._run_id,
+                    batch,
+                    self._clock.now(),
+                    again=again,
+                )
 
-    async def _raced(self, write: Callable[[Connection], Awaitable[T]]) -> T:
-        """The result of *write*, however often other commands add the same rows meanwhile."""
-        for _ in range(COPY_RACES):
             try:
                 return await self._database.patiently(write)
             except asyncpg.UniqueViolationError:

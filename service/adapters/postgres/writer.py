@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from service.adapters.postgres import claims, facts, rechecks, rows
 from service.adapters.postgres.queries import query
 from service.adapters.postgres.rows import columns_of, copy
-from service.ports import Written
+from service.ports import FETCH, Written
 
 if TYPE_CHECKING:
     from collections.abc import Collection, KeysView, Mapping, Sequence
@@ -51,20 +51,32 @@ class _Sorted:
     doubts: dict[str, str] = field(default_factory=dict)
     awaited: Mapping[str, bool] = field(default_factory=dict)
     """Refunds that a read was waited for: whether because of a hint."""
+    named: bool = False
+    """Somebody asked for just these: when they were read is worth a write."""
     unchanged: int = 0
 
 
 async def write_batch(
-    connection: Connection, account_id: str, run_id: UUID | None, batch: Batch, now: datetime
+    connection: Connection,
+    account_id: str,
+    run_id: UUID | None,
+    batch: Batch,
+    now: datetime,
+    *,
+    again: bool = False,
 ) -> Written:
-    """Everything of *batch*, inside the caller's transaction. Idempotent. Due times count from *now*."""
+    """Everything of *batch*, inside the caller's transaction. Idempotent. Due times count from *now*.
+
+    *again* says that it was tried before, and met rows that nobody had told us of.
+    """
     observations = latest_by_id([o for r in batch.readings for o in r.observations])
-    todo = await _sort(connection, account_id, observations, now)
+    todo = await _sort(connection, account_id, observations, now, named=batch.source == FETCH)
     same = sum(reading.same for reading in batch.readings)
     written = Written(inserted=len(todo.new), unchanged=todo.unchanged + same)
     await _change(connection, account_id, todo, batch.source, written)
     await claims.queue_unlisted(connection, account_id, batch.proofs, now)
-    await _add(connection, account_id, todo.new, batch.source)
+    versions = await _leftovers(connection, account_id, todo.new) if again else {}
+    await _add(connection, account_id, todo.new, batch.source, versions)
     await facts.write_charges(connection, account_id, observations)
     await facts.write_ledger(connection, account_id, observations)
     await rechecks.settle(connection, account_id, observations, todo.awaited)
@@ -102,13 +114,18 @@ def latest_by_id(observations: Sequence[Observation]) -> list[Observation]:
 
 
 async def _sort(
-    connection: Connection, account_id: str, seen: Sequence[Observation], now: datetime
+    connection: Connection,
+    account_id: str,
+    seen: Sequence[Observation],
+    now: datetime,
+    *,
+    named: bool,
 ) -> _Sorted:
     if not seen:
         return _Sorted()
     ids = [o.refund.id for o in seen]
     known = {r[0]: r for r in await connection.fetch(query("known_refunds"), account_id, ids)}
-    todo = _Sorted(awaited=await rechecks.awaited(connection, account_id, ids, now))
+    todo = _Sorted(awaited=await rechecks.awaited(connection, account_id, ids, now), named=named)
     for observation in seen:
         row = known.get(observation.refund.id)
         if row is None:
@@ -123,7 +140,7 @@ async def _sort(
         if observation.refund.id in todo.awaited:
             todo.news.append(observation)
         # Once it is known to be read, the same hint, told again, asks for nothing.
-        asked_for = missed or todo.awaited.get(observation.refund.id, False)
+        asked_for = named or missed or todo.awaited.get(observation.refund.id, False)
         if _tells_more(observation, observed_at, listed_at, asked_for=asked_for):
             todo.touched.append(observation)
     return todo
@@ -232,7 +249,7 @@ async def _touch(
     """What another writer changed since we compared it is in doubt."""
     values = [
         (o.refund.id, o.observed_at, o.listed_at, o.content_hash,
-         o.listed_at is None or todo.awaited.get(o.refund.id, False), o.refund.id in locked)
+         todo.named or o.listed_at is None or todo.awaited.get(o.refund.id, False), o.refund.id in locked)
         for o in todo.touched
     ]  # fmt: skip
     if values:
@@ -241,8 +258,20 @@ async def _touch(
         todo.doubts.update(dict.fromkeys(changed, rechecks.OVERLAP))
 
 
+async def _leftovers(
+    connection: Connection, account_id: str, new: Sequence[Observation]
+) -> dict[str, int]:
+    """The last version of each refund that was here once. A batch that raced for it fails on its own row."""
+    found = await connection.fetch(query("leftovers"), account_id, [o.refund.id for o in new])
+    return {row["refund_id"]: row["version"] for row in found}
+
+
 async def _add(
-    connection: Connection, account_id: str, new: Sequence[Observation], source: str
+    connection: Connection,
+    account_id: str,
+    new: Sequence[Observation],
+    source: str,
+    versions: Mapping[str, int],
 ) -> None:
     if not new:
         return
@@ -252,7 +281,7 @@ async def _add(
             *rows.refund_values(o.refund),
             o.raw(),
             o.content_hash,
-            1,
+            versions.get(o.refund.id, 0) + 1,
             o.observed_at,
             min(o.observed_at, o.listed_at or o.observed_at),
             o.listed_at,

@@ -34,6 +34,11 @@ class Query:
     payment_intent: str | None = None
 
     @property
+    def by_payment(self) -> bool:
+        """Whether these refunds were asked for by name: then each is looked at, whatever is known of it."""
+        return self.charge is not None or self.payment_intent is not None
+
+    @property
     def created(self) -> dict[str, int] | None:
         bounds = {"gte": self.lower, "lt": self.upper}
         return {name: second for name, second in bounds.items() if second is not None} or None

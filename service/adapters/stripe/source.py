@@ -105,7 +105,7 @@ class StripeRefunds:
                     raise
             else:
                 self._learn(first, rung, suspect=suspect)
-                recalled = await self._recalled(answer)
+                recalled = None if query.by_payment else await self._recalled(answer)
                 return reading_of(answer, query, self._decoder, self._lag_s, recalled)
         plain = await self._plain(query)
         self._learn(first, len(LADDER), suspect=suspect)

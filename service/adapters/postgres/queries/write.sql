@@ -62,9 +62,9 @@ SELECT
     d.network_decline_code, d.details::text AS destination_details,
     r.content_hash, r.version, r.observed_at
 FROM refund_sync.refund r
-CROSS JOIN LATERAL (
+LEFT JOIN LATERAL (
     SELECT * FROM refund_sync.charge_link k WHERE k.account_id = r.account_id AND k.refund_id = r.id OFFSET 0
-) AS l
+) AS l ON true
 LEFT JOIN LATERAL (
     SELECT * FROM refund_sync.destination_details k
     WHERE k.account_id = r.account_id AND k.refund_id = r.id OFFSET 0
@@ -101,18 +101,31 @@ FROM unnest(
 WHERE r.account_id = $1 AND r.id = n.id
 
 -- update_charge_links
--- The links of locked refunds.
-UPDATE refund_sync.charge_link l SET
-    charge_id = n.charge_id, payment_intent_id = n.payment_intent_id,
-    balance_transaction_id = n.balance_transaction_id,
-    failure_balance_transaction_id = n.failure_balance_transaction_id,
-    transfer_reversal_id = n.transfer_reversal_id,
-    source_transfer_reversal_id = n.source_transfer_reversal_id
-FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[]) AS n(
-    refund_id, charge_id, payment_intent_id, balance_transaction_id,
+-- The links of locked refunds; one that somebody deleted comes back.
+INSERT INTO refund_sync.charge_link (
+    account_id, refund_id, charge_id, payment_intent_id, balance_transaction_id,
     failure_balance_transaction_id, transfer_reversal_id, source_transfer_reversal_id
 )
-WHERE l.account_id = $1 AND l.refund_id = n.refund_id
+SELECT $1, n.*
+FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[]) AS n
+ON CONFLICT (account_id, refund_id) DO UPDATE SET
+    charge_id = excluded.charge_id, payment_intent_id = excluded.payment_intent_id,
+    balance_transaction_id = excluded.balance_transaction_id,
+    failure_balance_transaction_id = excluded.failure_balance_transaction_id,
+    transfer_reversal_id = excluded.transfer_reversal_id,
+    source_transfer_reversal_id = excluded.source_transfer_reversal_id
+
+-- leftovers
+-- Clears the way for new refunds of whose rows some are there though the refund itself is not: somebody deleted
+-- it. Their versions stay, and the new one follows the last of them.
+WITH links AS (
+    DELETE FROM refund_sync.charge_link WHERE account_id = $1 AND refund_id = ANY($2::text[])
+), destinations AS (
+    DELETE FROM refund_sync.destination_details WHERE account_id = $1 AND refund_id = ANY($2::text[])
+)
+SELECT refund_id, max(version) AS version
+FROM refund_sync.refund_version WHERE account_id = $1 AND refund_id = ANY($2::text[])
+GROUP BY refund_id
 
 -- delete_destinations
 -- Clears the way for the destinations of locked refunds; Stripe may also send none any more.
