@@ -69,7 +69,8 @@ def set_up(redactor: Redactor, *, level: int, form: str) -> None:
         structlog.processors.format_exc_info,
         redactor.process,
     ]
-    colors = console and sys.stderr.isatty() and "NO_COLOR" not in os.environ
+    plain = "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb"
+    colors = console and sys.stderr.isatty() and not plain
     last: Any = (
         structlog.dev.ConsoleRenderer(colors=colors)
         if console
@@ -91,5 +92,7 @@ def set_up(redactor: Redactor, *, level: int, form: str) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
-    for noisy in ("alembic", "apscheduler", "sqlalchemy", "aiohttp.access", "asyncio"):
+    for noisy in ("alembic", "sqlalchemy", "aiohttp.access", "asyncio"):
         logging.getLogger(noisy).setLevel(max(level, logging.WARNING))
+    # It warns at each tick that finds the one before it at work, which is as it is meant to be.
+    logging.getLogger("apscheduler").setLevel(max(level, logging.ERROR))

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
+import os
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import structlog
+from apscheduler.events import EVENT_JOB_MAX_INSTANCES
 
 from service.adapters.logs import MASK, Redactor, set_up
+from service.adapters.scheduler import Ticker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -98,9 +103,23 @@ def test_what_libraries_log_comes_out_the_same_way(capsys: pytest.CaptureFixture
 def test_less_than_the_level_is_not_told(capsys: pytest.CaptureFixture[str]) -> None:
     with logs():
         structlog.get_logger("t").debug("page.read")
-        logging.getLogger("apscheduler").info("Added job")
+        logging.getLogger("sqlalchemy").info("BEGIN")
         structlog.get_logger("t").info("slice.covered", run_id="r1")
     assert [entry["event"] for entry in entries(capsys)] == ["slice.covered"]
+
+
+async def test_a_tick_that_finds_the_one_before_it_at_work_says_nothing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    skipped, done = asyncio.Event(), asyncio.Event()
+    ticker = Ticker(done.wait, 0.01)  # type: ignore[arg-type]  # what it returns is not looked at
+    ticker._scheduler.add_listener(lambda _: skipped.set(), EVENT_JOB_MAX_INSTANCES)
+    with logs():
+        ticker.start()
+        await skipped.wait()
+        done.set()
+        await ticker.stop(drain_s=5)
+    assert entries(capsys) == []
 
 
 def test_what_was_bound_to_the_context_is_on_every_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -119,3 +138,25 @@ def test_for_people_it_is_a_line_without_colours_where_no_terminal_is(
     assert "slice.covered" in shown
     assert "seconds=60" in shown
     assert "\x1b" not in shown
+
+
+@pytest.mark.parametrize(
+    ("environ", "colored"),
+    [({"TERM": "xterm"}, True), ({"TERM": "dumb"}, False), ({"NO_COLOR": "1"}, False)],
+)
+def test_a_terminal_gets_colours_unless_it_has_none_or_they_are_unwanted(
+    monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], colored: bool
+) -> None:
+    for name in ("TERM", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    ours, theirs = os.openpty()
+    with os.fdopen(ours, "rb", buffering=0) as seen, os.fdopen(theirs, "w") as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        with logs("auto"):
+            structlog.get_logger("t").info("slice.covered", seconds=60)
+        terminal.flush()
+        line = seen.read(4096)
+    assert b"slice.covered" in line
+    assert (b"\x1b" in line) == colored
