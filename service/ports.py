@@ -138,7 +138,8 @@ class Written:
 class Progress:
     """How far a run has come; *settle_bound* is the earliest that any of its reads met.
 
-    *planned_s* are the seconds that it set out to read so far, *covered_s* those that it proved.
+    *planned_s* are the seconds that it set out to read so far, less those that turned out to be too
+    young to be proven; *covered_s* are those that it proved.
     """
 
     requests: int = 0

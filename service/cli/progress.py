@@ -72,7 +72,7 @@ async def shown(context: Session, progress: Progress, title: str) -> AsyncIterat
             await asyncio.gather(teller, return_exceptions=True)
             advance(progress.covered_s, progress.planned_s or None, progress.objects)
         if not progress.planned_s:
-            advance(1, 1, 0)
+            advance(1, 1, progress.objects)
 
 
 async def _follow(progress: Progress, advance: Callable[[int, int | None, int], None]) -> None:

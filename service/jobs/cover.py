@@ -97,6 +97,8 @@ class Cover:
             await self._drained(writers)
             if left := self._checks(self.proven, self.proven):
                 await self._store.write(Batch([], [], covering.source, left))
+            beyond_s = total_seconds(covering.spans) - total_seconds(self._reached())
+            self._progress.planned_s -= beyond_s
         except BaseException:
             await self._commit_what_is_read(writers)
             raise
@@ -221,9 +223,13 @@ class Cover:
 
     def shortfall_s(self) -> int:
         """Seconds that were to be read, could be proven, and were not."""
+        return sum(total_seconds(gaps(span, self.proven)) for span in self._reached())
+
+    def _reached(self) -> list[Span]:
+        """What was to be read, up to the second that could be proven."""
         bound = self._progress.settle_bound or 0
-        reached = (span_or_none(s.start, min(s.end, bound)) for s in self._covering.spans)
-        return sum(total_seconds(gaps(span, self.proven)) for span in reached if span)
+        parts = (span_or_none(s.start, min(s.end, bound)) for s in self._covering.spans)
+        return [part for part in parts if part]
 
 
 def _holds(spans: Sequence[Span], part: Span) -> bool:

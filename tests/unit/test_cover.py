@@ -118,6 +118,14 @@ async def test_what_is_planned_are_the_gaps_and_all_of_it_is_proven_in_the_end()
     assert progress.planned_s == WANTED.seconds
 
 
+async def test_what_is_too_young_to_be_proven_is_not_planned_for_in_the_end() -> None:
+    source, store, progress = Listing(keys_every(100, 5_000)), Memory(), Progress()
+    engine = cover_with(source, store, progress)
+    await engine.run(Covering([Span(0, NOW - LAG + 50), Span(NOW, NOW + 50)]))
+    assert progress.planned_s == progress.covered_s == WANTED.seconds
+    assert engine.shortfall_s() == 0
+
+
 async def test_no_two_batches_are_written_at_once_that_hold_the_same_refund() -> None:
     """One would wait for the other, and then have to begin again."""
     source, store = Listing(keys_every(100, 2_500, ties=2)), Memory(slowness=50)
