@@ -1,5 +1,6 @@
 """``status``: what is wanted, what is proven, what is missing."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -13,7 +14,8 @@ Check = Annotated[
     Parameter(
         name="--check",
         negative="",
-        help="End with 7 on gaps or overdue rechecks, 8 on unresolved quarantine.",
+        help="End with 7 on gaps, overdue rechecks or where nothing was read for a day, 8 on"
+        " unresolved quarantine.",
     ),
 ]
 
@@ -38,18 +40,34 @@ async def _status(context: Context, *, check: bool) -> None:
 
 
 def _judge(accounts: list[dict[str, Any]]) -> None:
-    with_gaps = [a["account_id"] for a in accounts if a["gaps"]]
-    if with_gaps:
-        raise DifferenceError(f"gaps: {', '.join(with_gaps)}", hint="Close them: refund-sync sync")
-    late = [a["account_id"] for a in accounts if _overdue(a)]
-    if late:
-        raise DifferenceError(
-            f"rechecks are overdue by twice their interval: {', '.join(late)}",
-            hint="Read what is due: refund-sync sync, or keep the daemon running.",
-        )
-    with_quarantine = [a["account_id"] for a in accounts if a["quarantined"]]
-    if with_quarantine:
-        raise QuarantinedError(f"unresolved quarantine: {', '.join(with_quarantine)}")
+    if not accounts:
+        raise DifferenceError("nothing was synced yet", hint="Begin: refund-sync sync")
+    for is_so, told, hint, error in (
+        (_silent, "nothing was read for a day", "Find out why no daemon and no sync ran.",
+         DifferenceError),
+        (_with_gaps, "gaps", "Close them: refund-sync sync", DifferenceError),
+        (_overdue, "rechecks are overdue by twice their interval",
+         "Read what is due: refund-sync sync, or keep the daemon running.", DifferenceError),
+        (_quarantined, "unresolved quarantine",
+         "The payloads are in refund_sync.quarantine, with the reasons.", QuarantinedError),
+    ):  # fmt: skip
+        ids = [a["account_id"] for a in accounts if is_so(a)]
+        if ids:
+            raise error(f"{told}: {', '.join(ids)}", hint=hint)
+
+
+def _silent(account: dict[str, Any]) -> bool:
+    day_ago = datetime.now(UTC) - timedelta(days=1)
+    wanted = account["wanted"]
+    return wanted is None or datetime.fromisoformat(wanted[1]) < day_ago
+
+
+def _with_gaps(account: dict[str, Any]) -> bool:
+    return bool(account["gaps"])
+
+
+def _quarantined(account: dict[str, Any]) -> bool:
+    return bool(account["quarantined"])
 
 
 def _overdue(account: dict[str, Any]) -> int:

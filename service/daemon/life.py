@@ -15,7 +15,7 @@ from service.adapters.metrics import Metrics
 from service.adapters.scheduler import Ticker
 from service.adapters.sd_notify import Notifier
 from service.adapters.web import Checks, Health, serving
-from service.daemon.rounds import FILL, HINTS, NEWEST, RECHECKS, Rounds
+from service.daemon.rounds import FILL, HINTS, MEASURE, NEWEST, RECHECKS, Rounds
 from service.domain.errors import FatalError, RefundSyncError, RetryableError
 from service.wiring import daemons, places
 
@@ -99,6 +99,7 @@ class Daemon:
         self, held: AbstractAsyncContextManager[tuple[Account, asyncio.Task[None]]]
     ) -> None:
         async with held as (account, keeper):
+            await account.want()
             self._rounds = Rounds(account, self.metrics, self._intake, self._news)
             self._ticker = ticker = Ticker(self._tick, self._settings.sync_interval_s)
             ticker.start()
@@ -136,11 +137,15 @@ class Daemon:
         await self._guarded(NEWEST, rounds.poll)
         await self._guarded(RECHECKS, rounds.recheck)
         self._ticks += 1
-        await self._guarded("measure", rounds.measure)
+        await self._guarded(MEASURE, rounds.measure)
         with suppress(RefundSyncError):
             self._interval_s = await rounds.poll_interval_s()
         if not self._stop.is_set() and (self._fill is None or self._fill.done()):
-            self._fill = asyncio.create_task(self._guarded(FILL, rounds.fill))
+            self._fill = asyncio.create_task(self._fill_history(rounds))
+
+    async def _fill_history(self, rounds: Rounds) -> None:
+        await self._guarded(FILL, rounds.fill)
+        await self._guarded(MEASURE, rounds.measure)
 
     async def _follow_hints(self, rounds: Rounds) -> None:
         """Reads what was hinted at as soon as it was: after a poll, a webhook, or a while."""
@@ -150,6 +155,8 @@ class Daemon:
                     await self._news.wait()
             self._news.clear()
             await self._guarded(HINTS, rounds.read_hints)
+            if not self._news.is_set():
+                await self._guarded(MEASURE, rounds.measure)
 
     async def _guarded(self, job: str, work: Callable[[], Awaitable[object]]) -> None:
         """What may work later is logged and left to the next tick; what will not ends the daemon."""

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from service.wiring.passes import Gate, Planned
 
 NEWEST, FILL, HINTS, RECHECKS = "newest part", "fill of history", "hints", "rechecks"
+MEASURE = "measure"
 
 RECHECK_EVERY_S = 600.0
 """How often the days are looked through for what is due: intervals are days."""

@@ -16,6 +16,7 @@ from service.adapters.postgres.lease import held_by
 from service.adapters.postgres.memory import PostgresMemory
 from service.adapters.postgres.migrate import CURRENT, schema_state
 from service.adapters.postgres.rechecks import EventGaps, PostgresDue
+from service.adapters.postgres.rows import time_of
 from service.adapters.postgres.store import PostgresStore, SystemClock
 from service.adapters.stripe.client import StripeClient
 from service.adapters.stripe.decode import Decoder
@@ -88,6 +89,10 @@ class Account:
         """The latest instant that a claim could reach now, by the database's clock."""
         now = await self.database.now()
         return int(now.timestamp()) - self.settings.settle_lag_s
+
+    async def want(self) -> None:
+        """Records how far back refunds are wanted, for status and completeness: as it is set now."""
+        await self.database.execute("want", self.id, time_of(self.settings.since_s))
 
     async def wanted(self) -> Span:
         bound = await self.settle_bound()

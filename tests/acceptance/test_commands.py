@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from tests.acceptance.shell import COMMANDS, NOWHERE, SPAN, Shell
-from tests.acceptance.stage import KEY, Stage, Stripe
+from tests.acceptance.stage import KEY, SINCE, Stage, Stripe, days_ago
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,6 +42,11 @@ def test_what_was_typed_wrong_ends_with_2_and_a_hint(shell_without_database: She
         ("status", "--config"): ("parameter --config requires an argument", "--help"),
         ("show",): ('command "show" parameter REFUND_ID requires', "refund-sync show --help"),
         ("fetch",): ("fetch needs an id", "refund-sync fetch re_"),
+        ("fetch", "re_1", "cus_1"): ("cus_1 is not the id of a refund", "re_ pyr_"),
+        ("fetch", ""): ("an id is empty", "(pi_)"),
+        ("show", "ch_1"): ("ch_1 is not the id of a refund", "refund-sync fetch ch_1"),
+        ("show", ""): ("an id is empty", "re_ pyr_"),
+        ("cancel", "pi_1", "--yes"): ("pi_1 is not the id of a refund", "re_ pyr_"),
         ("sync", f"--api-key={KEY}"): ("unknown option: --api-key", "set STRIPE_API_KEY"),
         ("backfill", "--month", "2026-13"): ("--month is not a month: '2026-13'", "2026-01"),
         ("backfill", "--month", "2026-01", "--to", "2026"): ("--month does not go with", "Give"),
@@ -106,6 +111,19 @@ def test_only_what_reads_stripe_needs_a_key(shell: Shell) -> None:
     assert "refund-sync demo" in told[0].err
 
 
+def test_without_a_key_no_database_is_made_for_what_needs_one(
+    shell_without_database: Shell,
+) -> None:
+    commands = [SPAN, ("sync",), ("fetch", "re_1"), (*SPAN, "--dry-run"), ("run",)]
+    folder = shell_without_database.stage.folder
+    for ended in shell_without_database.in_turn(
+        commands, [{"DATABASE_URL": ""}] * len(commands), unset="STRIPE_API_KEY"
+    ):
+        assert ended.code == 3
+        assert "no Stripe key is set" in ended.err
+    assert [*folder.iterdir()] == []
+
+
 def test_a_key_that_stripe_refuses_ends_with_4(shell: Shell) -> None:
     shell.stage.stripe.faults(unauthorized=True)
     ended = shell("sync")
@@ -145,13 +163,14 @@ async def test_a_schema_that_is_absent_or_ahead_ends_with_5_and_only_migrate_cha
 ) -> None:
     stage = Stage(stripe, open_folder, await databases.empty())
     shell = Shell(stage)
-    absent, still_absent, migrated, empty = shell.in_turn(
-        [("status",), ("sync",), ("migrate",), ("status", "--json")]
+    absent, still_absent, migrated, empty, checked = shell.in_turn(
+        [("status",), ("sync",), ("migrate",), ("status", "--json"), ("status", "--check")]
     )
     assert (absent.code, still_absent.code, migrated.code) == (5, 5, 0)
     assert "absent" in absent.err
     assert "refund-sync migrate" in absent.err
     assert empty.told["accounts"] == []
+    assert (checked.code, "nothing was synced yet" in checked.err) == (7, True)
     async with stage.connection() as connection:
         await connection.execute("UPDATE refund_sync.alembic_version SET version_num = '9999'")
     for ahead in shell.in_turn([("status",), ("sync",), ("migrate",)]):
@@ -201,6 +220,28 @@ def test_status_asks_nothing_of_stripe(shell: Shell) -> None:
     assert account["gaps"]
     assert (status.code, checked.code) == (0, 7)
     assert shell.stage.stripe.stats()["requests"] == asked
+
+
+async def test_status_checks_what_is_set_to_be_wanted_and_that_somebody_reads(shell: Shell) -> None:
+    earlier, later = {"REFUND_SYNC_SINCE": SINCE}, {"REFUND_SYNC_SINCE": days_ago(3)}
+    backfilled, gaps, synced, none = shell.in_turn(
+        [
+            ("backfill", "--from", days_ago(3)),
+            ("status", "--check"),
+            ("sync",),
+            ("status", "--check"),
+        ],
+        [earlier, {}, later, {}],
+    )
+    assert (backfilled.code, gaps.code, synced.code) == (0, 7, 0)
+    assert "gaps: " in gaps.err
+    assert (none.code, none.err) == (0, "")
+    async with shell.stage.connection() as connection:
+        await connection.execute(
+            "UPDATE refund_sync.account SET settled_until = now() - interval '25 hours'"
+        )
+    silent = shell("status", "--check")
+    assert (silent.code, "nothing was read for a day" in silent.err) == (7, True)
 
 
 def test_a_dry_run_writes_nothing_and_makes_no_folder(stripe: Stripe, open_folder: Path) -> None:

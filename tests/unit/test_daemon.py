@@ -21,6 +21,9 @@ class Quiet:
     async def read_hints(self) -> int:
         return 0
 
+    async def measure(self) -> None:
+        """Nothing to measure."""
+
 
 @pytest.mark.parametrize("turns", range(6))
 async def test_whoever_follows_hints_can_be_stopped_in_any_turn_after_news(turns: int) -> None:

@@ -30,10 +30,14 @@ SELECT id, livemode, wanted_from, settled_until FROM refund_sync.account WHERE i
 SELECT livemode FROM refund_sync.account LIMIT 1
 
 -- meet_account
--- Records an account; what is wanted only ever grows.
+-- Records an account. One that was met before stays as it is.
 INSERT INTO refund_sync.account AS a (id, livemode, wanted_from) VALUES ($1, $2, $3)
-ON CONFLICT (id) DO UPDATE SET wanted_from = least(a.wanted_from, excluded.wanted_from)
+ON CONFLICT (id) DO UPDATE SET wanted_from = a.wanted_from
 RETURNING created_at
+
+-- want
+-- How far back refunds are wanted, as it is set for whoever brings everything wanted up to date.
+UPDATE refund_sync.account SET wanted_from = $2 WHERE id = $1 AND wanted_from <> $2
 
 -- settle_account
 -- How far the account's history can be proven by now.
