@@ -97,6 +97,7 @@ async def _sync(context: Context, standing: Standing) -> None:
     from service.wiring import passes
 
     async with context.open_account() as account:
+        await account.want()
         wanted = await account.wanted()
         began = time.perf_counter()
         async with _followed(context, account, wanted, standing) as progress:
@@ -135,7 +136,7 @@ def _judge(short_s: int, progress: Progress) -> None:
         )
     if progress.written.quarantined:
         raise QuarantinedError(
-            f"{progress.written.quarantined} objects could not be decoded and are in quarantine",
+            f"what could not be decoded is in quarantine: {progress.written.quarantined}",
             hint="Everything else is stored. `refund-sync status` counts them, refund_sync.quarantine holds them.",
         )
 
