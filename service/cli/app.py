@@ -102,9 +102,10 @@ class Session:
 
     @asynccontextmanager
     async def open_account(self, *, daemon: bool = False) -> AsyncIterator["Account"]:
-        """The account of the configured key, in that database."""
+        """The account of the configured key, in that database, which is not made where there is no key."""
         from service.wiring import accounts
 
+        self.settings.require_key()
         async with (
             self.open_database() as database,
             accounts.open_account(self.settings, database, daemon=daemon) as account,

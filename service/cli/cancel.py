@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from service.cli.app import Context, app, run_async
+from service.cli.refunds import check_refund_id
 from service.domain.errors import UsageError
 
 Id = Annotated[str, Parameter(help="The id of a refund that waits for its customer.")]
@@ -18,6 +19,7 @@ def cancel(refund_id: Id, /, *, yes: Yes = False, context: Context) -> None:
 
     The one command that writes to Stripe: the key needs the permission Charges and Refunds: Write.
     """
+    check_refund_id(refund_id)
     if not yes:
         _ask(refund_id)
     run_async(

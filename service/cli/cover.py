@@ -136,7 +136,7 @@ def _judge(short_s: int, progress: Progress) -> None:
         )
     if progress.written.quarantined:
         raise QuarantinedError(
-            f"what could not be decoded is in quarantine: {progress.written.quarantined}",
+            f"objects that could not be decoded, now in quarantine: {progress.written.quarantined}",
             hint="Everything else is stored. `refund-sync status` counts them, refund_sync.quarantine holds them.",
         )
 

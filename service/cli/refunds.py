@@ -15,19 +15,48 @@ Ids = Annotated[
 ]
 Id = Annotated[str, Parameter(help="The id of a refund.")]
 
+OF_REFUNDS = {"ch_", "py_", "pi_"}
+"""Whose refunds ``fetch`` reads."""
+OF_OTHERS = {
+    "acct_", "ba_", "card_", "cs_", "cus_", "dp_", "du_", "evt_", "fee_", "fr_", "in_", "pm_", "po_",
+    "price_", "prod_", "req_", "seti_", "sk_", "rk_", "src_", "sub_", "tok_", "tr_", "trr_", "txn_",
+    "we_", "whsec_",
+}  # fmt: skip
+"""Known to be no refund. A prefix that nobody knows may be one: Stripe does not promise any."""
+
 
 @app.command
 def fetch(*ids: Ids, context: Context) -> None:
     """Read these refunds, or those of a charge or payment intent, from Stripe now."""
     if not ids:
         raise UsageError("fetch needs an id", hint="Such as: refund-sync fetch re_123")
+    for object_id in ids:
+        _check(
+            object_id, OF_OTHERS, "Give a refund (re_ pyr_), a charge (ch_ py_) or a payment (pi_)."
+        )
     run_async(_fetch(context, list(dict.fromkeys(ids))), stopped="what was read is stored")
 
 
 @app.command
 def show(refund_id: Id, /, *, context: Context) -> None:
     """Everything that is known of a refund, its versions too. Asks nothing of Stripe."""
+    check_refund_id(refund_id)
     run_async(_show(context, refund_id))
+
+
+def check_refund_id(refund_id: str) -> None:
+    """Raises UsageError where it is known to be the id of something else."""
+    hint = "Give the id of a refund (re_ pyr_)."
+    if refund_id.startswith(tuple(OF_REFUNDS)):
+        hint = f"{hint} Those of a charge or payment: refund-sync fetch {refund_id}"
+    _check(refund_id, OF_OTHERS | OF_REFUNDS, hint)
+
+
+def _check(object_id: str, refused: set[str], hint: str) -> None:
+    if not object_id.strip():
+        raise UsageError("an id is empty", hint=hint)
+    if object_id.startswith(tuple(refused)):
+        raise UsageError(f"{object_id} is not the id of a refund", hint=hint)
 
 
 async def _fetch(context: Context, ids: list[str]) -> None:
@@ -42,11 +71,14 @@ async def _fetch(context: Context, ids: list[str]) -> None:
             if fetched.not_found:
                 run.shortfall = f"Stripe does not know {len(fetched.not_found)} of the ids"
         known = [
-            entry
-            for i in fetched.refund_ids
-            for entry in await places.everything_of(account.database, i)
+            (refund_id, entry)
+            for refund_id in fetched.refund_ids
+            for entry in await places.everything_of(account.database, refund_id)
         ]
-    context.emit({"refunds": known, "not_found": fetched.not_found}, lambda: _texts(known))
+    context.emit(
+        {"refunds": [entry for _, entry in known], "not_found": fetched.not_found},
+        lambda: _texts(known),
+    )
     if fetched.not_found:
         raise NotFoundError(
             f"Stripe does not know: {', '.join(fetched.not_found)}",
@@ -54,7 +86,7 @@ async def _fetch(context: Context, ids: list[str]) -> None:
         )
     if progress.written.quarantined:
         raise QuarantinedError(
-            f"{progress.written.quarantined} of them could not be decoded and are in quarantine",
+            f"objects that could not be decoded, now in quarantine: {progress.written.quarantined}",
             hint="The payload is in refund_sync.quarantine, with the reason.",
         )
 
@@ -69,11 +101,11 @@ async def _show(context: Context, refund_id: str) -> None:
             f"no refund {refund_id} is stored",
             hint=f"Ask Stripe for it: refund-sync fetch {refund_id}",
         )
-    context.emit({"refunds": known}, lambda: _texts(known))
+    context.emit({"refunds": known}, lambda: _texts([(refund_id, entry) for entry in known]))
 
 
-def _texts(known: list[dict[str, Any]]) -> str:
-    return "\n\n".join(told_of(entry) for entry in known)
+def _texts(known: list[tuple[str, dict[str, Any]]]) -> str:
+    return "\n\n".join(told_of(refund_id, entry) for refund_id, entry in known)
 
 
 REFUND_FACTS = (
@@ -82,10 +114,11 @@ REFUND_FACTS = (
 DESTINATION_FACTS = ("type", "reference", "reference_status", "reference_type", "card_type")
 
 
-def told_of(entry: dict[str, Any]) -> str:
+def told_of(refund_id: str, entry: dict[str, Any]) -> str:
     """All that is known of one refund: its facts in two columns, however long, then its versions."""
+    waiting = [fact for row in entry.get("quarantine") or () for fact in _quarantined(row)]
     if "refund" not in entry:
-        return f"in quarantine: {entry['quarantine']}"
+        return _columns(f"{refund_id}  in quarantine", [("account", entry["account_id"]), *waiting])
     refund, link = entry["refund"], entry["charge_link"]
     covered = "  in a covered second" if entry["covered"] else ""
     facts = [
@@ -97,11 +130,23 @@ def told_of(entry: dict[str, Any]) -> str:
         *_facts(entry["destination_details"] or {}, DESTINATION_FACTS),
         *(("ledger", _ledger(line)) for line in entry["balance_transactions"]),
         *(fact for version in entry["versions"] for fact in _version(version)),
+        *waiting,
     ]
-    width = max(len(label) for label, _ in facts)
     amount = f"{refund['amount_minor']} {refund['currency']} (minor units)"
-    head = f"{refund['id']}  {refund['status']}  {amount}"
+    return _columns(f"{refund['id']}  {refund['status']}  {amount}", facts)
+
+
+def _columns(head: str, facts: list[tuple[str, str]]) -> str:
+    width = max(len(label) for label, _ in facts)
     return "\n".join([head, *(f"  {label:<{width}}  {said}" for label, said in facts)])
+
+
+def _quarantined(row: dict[str, Any]) -> list[tuple[str, str]]:
+    return [
+        ("not decoded", row["error"]),
+        ("", f"seen {row['seen_at']}, created {row['created_at'] or 'unknown'}"),
+        ("", f"resolved {row['resolved_at']}" if row["resolved_at"] else "not resolved yet"),
+    ]
 
 
 def _facts(values: dict[str, Any], names: tuple[str, ...]) -> list[tuple[str, str]]:

@@ -11,8 +11,8 @@ import pytest
 
 from service.cli.demo import completeness, invocation
 from service.cli.progress import GOES_ON, NOTHING_YET, Standing, what_remains
-from service.cli.refunds import changes_by_part, told_of
-from service.domain.errors import DatabaseAwayError
+from service.cli.refunds import changes_by_part, check_refund_id, told_of
+from service.domain.errors import DatabaseAwayError, UsageError
 from service.domain.span import Span
 from service.ports import Progress, Written
 
@@ -80,7 +80,7 @@ def a_known_refund(**changes: Any) -> dict[str, Any]:
 
 
 def test_what_is_known_of_a_refund_stands_in_two_columns() -> None:
-    lines = told_of(a_known_refund(status=["pending", "failed"])).splitlines()
+    lines = told_of("re_1", a_known_refund(status=["pending", "failed"])).splitlines()
     account, charge, failure = (
         next(line for line in lines if label in line)
         for label in ("account", "charge_id", "failure_balance_transaction_id")
@@ -88,6 +88,36 @@ def test_what_is_known_of_a_refund_stands_in_two_columns() -> None:
     column = failure.index("txn_2")
     assert account.index("acct_1") == charge.index("ch_1") == column
     assert lines[-1] == " " * (column + 2) + "status: pending -> failed"
+
+
+def test_what_waits_in_quarantine_is_told_in_the_same_columns() -> None:
+    waiting = {
+        "error": "Expected `int`, got `str`", "created_at": "2026-01-01", "seen_at": "2026-01-02",
+        "resolved_at": None, "payload": '{"amount": "12.50"}',
+    }  # fmt: skip
+    assert told_of("re_2", {"account_id": "acct_1", "quarantine": [waiting]}).splitlines() == [
+        "re_2  in quarantine",
+        "  account      acct_1",
+        "  not decoded  Expected `int`, got `str`",
+        "               seen 2026-01-02, created 2026-01-01",
+        "               not resolved yet",
+    ]
+    known = a_known_refund() | {"quarantine": [waiting | {"resolved_at": "2026-01-03"}]}
+    assert told_of("re_1", known).endswith("resolved 2026-01-03")
+
+
+@pytest.mark.parametrize(
+    "refund_id", ["", " ", "ch_1", "py_1", "pi_1", "cus_1", "card_1", "txn_1", "evt_1", "po_1"]
+)
+def test_what_is_known_to_be_no_refund_is_refused_before_anything_is_opened(refund_id: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        check_refund_id(refund_id)
+    assert "re_ pyr_" in refused.value.hint
+
+
+@pytest.mark.parametrize("refund_id", ["re_1", "pyr_1", "x" * 255, "Ωmega/../refund?", "rfnd_1"])
+def test_an_id_of_a_prefix_that_nobody_knows_may_be_a_refund(refund_id: str) -> None:
+    check_refund_id(refund_id)
 
 
 def test_parts_of_destination_details_are_told_once_and_unknown_ones_by_name() -> None:
