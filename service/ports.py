@@ -58,11 +58,12 @@ class Memory(Protocol):
     """What the warehouse remembers of how refunds were received."""
 
     async def same(
-        self, received: Sequence[bytes], earliest: int, latest: int
+        self, received: Sequence[bytes], earliest: int, latest: int, asked_at: datetime
     ) -> Mapping[bytes, Key]:
         """By these digests, refunds that were stored from the same bytes and that a read tells nothing of.
 
-        All were created in ``[earliest, latest]``.
+        All were created in ``[earliest, latest]``. One that was first listed after *asked_at*, by another
+        command, is none of them: that it was listed before is news.
         """
         ...
 

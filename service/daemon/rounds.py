@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from service.adapters.metrics import Measured
 from service.domain import pace
-from service.domain.span import Span, total_seconds
+from service.domain.span import Span, span_or_none, total_seconds
 from service.jobs import plan
 from service.jobs.cover import EVENTS, REFUNDS, settled
 from service.ports import Progress, reads_for
@@ -91,6 +91,7 @@ class Rounds:
         """What is new of events and refunds, if a poll is due. Returns whether one was."""
         if self._now_s() - self._polled_s < await self.poll_interval_s() - 1:
             return False
+        began_s = self._now_s()
         progress, again = Progress(), Progress()
         last = self._intake.last_at if self._intake else None
         with self.urgent(), reads_for(pace.POLLS), self._metrics.counting(progress, again):
@@ -98,8 +99,10 @@ class Rounds:
             wanted = await self._account.wanted()
             await self._cover(NEWEST, wanted, lambda s: plan.newest_part(s, wanted), progress)
             await passes.look_again(self._account, wanted, again)
-        self._provable = Span(wanted.start, min(wanted.end, progress.settle_bound or wanted.end))
-        self._polled_s = self._now_s()
+        self._provable = span_or_none(
+            wanted.start, min(wanted.end, progress.settle_bound or wanted.end)
+        )
+        self._polled_s = began_s
         self.passed_at = time.monotonic()
         told = progress.written
         self._agree(last, found_untold=bool(told.hinted if read_events else told.inserted))

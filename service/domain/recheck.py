@@ -176,6 +176,8 @@ class Due:
     why: str
     created: int | None = None
     attempts: int = 0
+    hidden: bool = False
+    """No list returns it."""
 
 
 @dataclass(slots=True)
@@ -198,7 +200,7 @@ def reads_for(due: Sequence[Due], refunds_by_hour: Mapping[int, int], most: int)
     reads = Reads()
     placed: dict[int, dict[int, list[Due]]] = {}
     for one in due:
-        if one.created is None or one.kind != "refund" or one.why in ALWAYS_ALONE:
+        if one.created is None or one.kind != "refund" or one.hidden or one.why in ALWAYS_ALONE:
             reads.alone.append(one)
         else:
             hours = placed.setdefault(one.created // DAY_S * DAY_S, {})

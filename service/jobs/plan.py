@@ -53,7 +53,7 @@ async def all_events(store: RefundStore, wanted: Span) -> Covering:
 async def newest_part(store: RefundStore, wanted: Span) -> Covering:
     part = Span(max(wanted.start, wanted.end - NEWEST_PART_S), wanted.end)
     missing = await gaps_in(store, part)
-    return Covering(_with_top(missing, wanted)[-1:], open_top=True)
+    return Covering(_with_top(missing, wanted), open_top=True)
 
 
 async def fill_of_history(store: RefundStore, wanted: Span) -> Covering:

@@ -143,11 +143,11 @@ async def test_in_history_that_is_new_fewer_pages_are_asked_about(pool: Pool) ->
 
     class Counting(PostgresMemory):
         async def same(
-            self, received: Sequence[bytes], earliest: int, latest: int
+            self, received: Sequence[bytes], earliest: int, latest: int, asked_at: datetime
         ) -> dict[bytes, Key]:
             nonlocal asked
             asked += 1
-            return await super().same(received, earliest, latest)
+            return await super().same(received, earliest, latest, asked_at)
 
     database = Database(pool, deadline_s=20)
     async with a_stripe(a_world(REFUNDS)) as (_, client):

@@ -9,6 +9,7 @@ from service.domain.walk import Key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from service.adapters.postgres.store import Database
     from service.ports import Clock
@@ -22,9 +23,11 @@ class PostgresMemory:
         self._account_id = account_id
         self._clock = clock
 
-    async def same(self, received: Sequence[bytes], earliest: int, latest: int) -> dict[bytes, Key]:
+    async def same(
+        self, received: Sequence[bytes], earliest: int, latest: int, asked_at: datetime
+    ) -> dict[bytes, Key]:
         known = await self._database.fetch(
             "received_so", self._account_id, received,
-            time_of(earliest), time_of(latest), self._clock.now(),
+            time_of(earliest), time_of(latest), self._clock.now(), asked_at,
         )  # fmt: skip
         return {digest: Key(second, refund_id) for digest, second, refund_id in known}

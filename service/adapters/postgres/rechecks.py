@@ -79,6 +79,16 @@ async def queue(
         await connection.execute(query("queue_rechecks"), account_id, *columns_of(values))
 
 
+async def watch_hidden(
+    connection: Connection, account_id: str, ids: Sequence[str], now: datetime
+) -> None:
+    """No list returns these, so that they are due by themselves."""
+    hidden = await connection.fetch(query("still_hidden"), account_id, ids)
+    if hidden:
+        values = [(row[0], HIDDEN, now + HIDDEN_AGAIN) for row in hidden]
+        await connection.execute(query("queue_rechecks"), account_id, *columns_of(values))
+
+
 def _again(seen: Observation, now: datetime) -> tuple[str, datetime] | None:
     if not seen.hydrated:
         return UNHYDRATED, now
@@ -147,7 +157,7 @@ class PostgresDue:
 
     async def due(self, now: datetime, limit: int) -> list[Due]:
         found = await self._database.fetch(self._due, self._account_id, now, limit)
-        return [Due(r[0], r[1], r[2], r[3], r[4]) for r in found]
+        return [Due(*r) for r in found]
 
     async def refunds_by_hour(self, days: Sequence[int]) -> dict[int, int]:
         found = await self._database.fetch("refunds_by_hour", self._account_id, list(days))
@@ -169,16 +179,9 @@ class PostgresDue:
                     query("settle_charges"), self._account_id, charges, observed_at
                 )
             if unlisted:
-                await self._watch_hidden(connection, unlisted, now)
+                await watch_hidden(connection, self._account_id, unlisted, now)
 
         await self._database.patiently(write)
-
-    async def _watch_hidden(self, connection: Connection, ids: list[str], now: datetime) -> None:
-        """No list returns these, so that they are due by themselves."""
-        hidden = await connection.fetch(query("still_hidden"), self._account_id, ids)
-        if hidden:
-            values = [(row[0], HIDDEN, now + HIDDEN_AGAIN) for row in hidden]
-            await connection.execute(query("queue_rechecks"), self._account_id, *columns_of(values))
 
     async def not_found(self, due: Due, observed_at: datetime, now: datetime) -> bool:
         key = (self._account_id, due.kind, due.id)

@@ -84,6 +84,8 @@ async def write_batch(
     if waits and waits["charges"]:
         await rechecks.settle_charges(connection, account_id, todo.new)
     await rechecks.queue(connection, account_id, todo.news, todo.doubts, now)
+    if todo.awaited:
+        await rechecks.watch_hidden(connection, account_id, list(todo.awaited), now)
     written.hinted = await rechecks.hint(
         connection, account_id, [hint for r in batch.readings for hint in r.hints], now
     )

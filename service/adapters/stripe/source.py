@@ -121,7 +121,7 @@ class StripeRefunds:
             return Recalled(received, [None] * len(received))
         same: Mapping[bytes, Key] = {}
         if reach := reach_of(answer):
-            same = await self._memory.same(received, *reach)
+            same = await self._memory.same(received, *reach, answer.observed_at)
         self._unasked = 0
         self._misses = 0 if same else min(self._misses * 2 + 1, MOST_UNASKED)
         return Recalled(received, [same.get(digest) for digest in received])

@@ -58,8 +58,8 @@ WHERE c.account_id = $1 AND c.kind = 'charge' AND c.object_id = n.charge_id
 INSERT INTO refund_sync.recheck AS c (account_id, kind, object_id, due_at, hinted_at, why)
 SELECT $1, n.kind, n.id, $2, n.at, 'hint'
 FROM unnest($3::text[], $4::text[], $5::timestamptz[]) AS n(kind, id, at)
-WHERE NOT EXISTS (
-    SELECT FROM refund_sync.refund r
+LEFT JOIN LATERAL (
+    SELECT r.id FROM refund_sync.refund r
     LEFT JOIN refund_sync.span_check s
         ON s.account_id = r.account_id AND s.stream = 'refunds' AND r.hidden_at IS NULL
         AND s.span = int8range(
@@ -68,11 +68,20 @@ WHERE NOT EXISTS (
         )
     WHERE n.kind = 'refund' AND r.account_id = $1 AND r.id = n.id
         AND (r.observed_at > n.at OR s.observed_at > n.at)
-) AND NOT EXISTS (
-    SELECT FROM refund_sync.charge_link l
-    JOIN refund_sync.refund r ON r.account_id = l.account_id AND r.id = l.refund_id
-    WHERE n.kind = 'charge' AND l.account_id = $1 AND l.charge_id = n.id AND r.observed_at > n.at
-)
+    LIMIT 1
+) AS a ON true
+LEFT JOIN LATERAL (
+    SELECT r.id FROM (
+        SELECT k.account_id, k.refund_id FROM refund_sync.charge_link k
+        WHERE n.kind = 'charge' AND k.charge_id = n.id AND k.account_id || '' = $1 OFFSET 0
+    ) AS l
+    CROSS JOIN LATERAL (
+        SELECT r.id FROM refund_sync.refund r
+        WHERE r.account_id = l.account_id AND r.id = l.refund_id AND r.observed_at > n.at OFFSET 0
+    ) AS r
+    LIMIT 1
+) AS b ON true
+WHERE a.id IS NULL AND b.id IS NULL
 ORDER BY n.kind, n.id
 ON CONFLICT (account_id, kind, object_id) DO UPDATE SET
     hinted_at = greatest(c.hinted_at, excluded.hinted_at),
@@ -86,7 +95,8 @@ SELECT id FROM refund_sync.account WHERE id = ANY($1::text[])
 
 -- due_hinted
 -- What we had word of, longest ago first.
-SELECT c.kind, c.object_id, c.why, extract(epoch FROM r.created_at)::bigint AS created, c.attempts
+SELECT c.kind, c.object_id, c.why, extract(epoch FROM r.created_at)::bigint AS created, c.attempts,
+    r.hidden_at IS NOT NULL AS hidden
 FROM refund_sync.recheck c
 LEFT JOIN refund_sync.refund r
     ON c.kind = 'refund' AND r.account_id = c.account_id AND r.id = c.object_id
@@ -95,7 +105,8 @@ ORDER BY c.hinted_at, c.object_id LIMIT $3
 
 -- due_otherwise
 -- What is due without a hint, longest ago first.
-SELECT c.kind, c.object_id, c.why, extract(epoch FROM r.created_at)::bigint AS created, c.attempts
+SELECT c.kind, c.object_id, c.why, extract(epoch FROM r.created_at)::bigint AS created, c.attempts,
+    r.hidden_at IS NOT NULL AS hidden
 FROM refund_sync.recheck c
 LEFT JOIN refund_sync.refund r
     ON c.kind = 'refund' AND r.account_id = c.account_id AND r.id = c.object_id

@@ -5,14 +5,14 @@ FROM refund_sync.refund
 WHERE account_id = $1 AND id = ANY($2::text[])
 
 -- received_so
--- The listed refunds of this time that were received so; without those that a read helps although it finds
--- nothing new: they are due to be read again, or something of theirs is in quarantine. Rows are found by when
+-- The refunds of this time that were received so, and listed by $6; without those that a read helps although it
+-- finds nothing new: they are due to be read again, or something of theirs is in quarantine. Rows are found by when
 -- they were created, as near each other as on a page: the account, written so, is no way to find them.
 WITH same AS MATERIALIZED (
     SELECT received_hash, extract(epoch FROM created_at)::bigint AS second, id FROM refund_sync.refund
     WHERE created_at >= $3 AND created_at <= $4 AND account_id || '' = $1
         AND received_hash = ANY($2::bytea[])
-        AND first_listed_at IS NOT NULL AND hidden_at IS NULL AND gone_at IS NULL
+        AND first_listed_at <= $6 AND hidden_at IS NULL AND gone_at IS NULL
 )
 SELECT received_hash, second, id FROM same
 WHERE id <> ALL(ARRAY(
