@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from cyclopts import Parameter
 
 from service.cli.app import Context, app, run_async
-from service.domain.errors import FatalError
+from service.domain.errors import DatabaseError
 
 Sql = Annotated[
     bool, Parameter(name="--sql", negative="", help="Print the SQL instead, for a DBA to run.")
@@ -60,7 +60,7 @@ async def _psql(context: Context, arguments: list[str]) -> int:
     async with places.database_place(context.settings) as place:
         binary = (place.server and place.server.binaries.psql) or shutil.which("psql")
         if binary is None:
-            raise FatalError(
+            raise DatabaseError(
                 "psql was not found",
                 hint="Install it (Debian and Ubuntu: postgresql-client).",
             )

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from service.cli.app import Context, app, run_async
-from service.domain.errors import RefundSyncError
+from service.domain.errors import DatabaseError, RefundSyncError
 
 KEY = "rk_test_demo0000000000000000000000"
 REFUNDS = 20_000
@@ -37,7 +37,7 @@ def _clear(folder: Path) -> None:
     from service.adapters.postgres.embedded import is_in_use
 
     if is_in_use(folder):
-        raise DemoError(
+        raise DatabaseError(
             f"the last demo is still in use: {folder}", hint="End the psql or command that uses it."
         )
     shutil.rmtree(folder, ignore_errors=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -58,6 +59,21 @@ def test_psql_opens_the_database_and_its_exit_code_is_ours(shell: Shell) -> None
     asked = shell("psql", "--", "-At", "-c", "SELECT count(*) FROM refund_sync.refund")
     assert (asked.code, asked.out) == (0, "0\n")
     assert shell("psql", "-c", "SELECT nonsense").code == 1
+    without = shell("psql", PATH="/nowhere")
+    assert (without.code, without.err.splitlines()[0]) == (5, "refund-sync: psql was not found")
+
+
+def test_a_demo_that_somebody_looks_at_is_not_pulled_from_under_them(
+    shell_without_database: Shell,
+) -> None:
+    state = shell_without_database.stage.folder
+    (state / "demo").mkdir()
+    with (state / "demo" / "users.lock").open("wb") as users:
+        fcntl.flock(users, fcntl.LOCK_SH)
+        ended = shell_without_database("demo", STATE_DIRECTORY=str(state))
+    assert (ended.code, ended.out) == (5, "")
+    assert "the last demo is still in use" in ended.err
+    assert (state / "demo" / "users.lock").exists()
 
 
 def test_ctrl_c_in_psql_cancels_the_query_and_not_us(shell: Shell) -> None:
