@@ -11,7 +11,7 @@ from service.cli.app import Context, app, run_async
 from service.cli.progress import Standing, shown
 from service.cli.spans import pair, span_of
 from service.domain.errors import DifferenceError, RefundSyncError
-from service.domain.pace import BACKFILL, FLOOR, POLLS
+from service.domain.pace import BACKFILL, POLLS
 from service.domain.span import Span
 from service.ports import Progress, reads_for
 
@@ -184,11 +184,11 @@ def _left_out(start: int, end: int) -> str:
 
 
 async def _estimate(context: Context, first: int, last: int) -> None:
-    from service.wiring import accounts
+    from service.wiring import accounts, places
 
     settings = context.settings
     found = await accounts.estimate(settings, first, last)
-    allowance = settings.read_allowance or FLOOR
+    allowance = await places.read_allowance(settings)
     told = {
         "gaps": [pair(gap) for gap in found.gaps],
         "estimated_refunds": found.refunds,
@@ -204,10 +204,15 @@ def _estimated(told: dict[str, Any]) -> str:
     gaps = (
         "\n".join(f"  [{start}, {end})" for start, end in told["gaps"]) or "  none: all is covered"
     )
+    basis = (
+        "as if all of it were as dense as its newest page, the one that was read"
+        if told["gaps"]
+        else "read nothing"
+    )
     return (
         f"gaps:\n{gaps}\n"
         f"estimated: {told['estimated_refunds']:,} refunds, {told['estimated_reads']:,} reads,"
         f" {told['minutes_at_limit']:.1f} minutes at the limit,"
         f" {told['share_of_allowance']:.1%} of a month's read allowance of {told['read_allowance']:,}\n"
-        f"read {'one page' if told['gaps'] else 'nothing'}; wrote nothing"
+        f"{basis}; wrote nothing"
     )

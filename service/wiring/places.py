@@ -24,6 +24,7 @@ from service.adapters.postgres.migrate import (
 )
 from service.adapters.postgres.store import Database
 from service.domain.errors import RefundSyncError, SchemaError
+from service.domain.pace import allowance_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -189,6 +190,21 @@ async def status(database: Database, *, read_allowance: int | None) -> dict[str,
         }
 
     return await database.patiently(read)
+
+
+async def read_allowance(settings: Settings) -> int:
+    """Reads of 30 days as ``status`` tells them: as set, else by what is stored of the only account."""
+    is_there = settings.database_url is not None or embedded_root(settings).exists()
+    if settings.read_allowance is not None or not is_there:
+        return allowance_of(settings.read_allowance, 0)
+    async with database_place(settings) as place:
+        connection = await connect(place.dsn)
+        try:
+            current = (await schema_state(connection)).name == CURRENT
+            found = await reports.reads_of_all(connection, None) if current else []
+        finally:
+            await connection.close()
+    return found[0].allowance if len(found) == 1 else allowance_of(None, 0)
 
 
 async def waiting(database: Database, account_id: str) -> dict[str, int]:

@@ -248,4 +248,5 @@ def test_a_dry_run_writes_nothing_and_makes_no_folder(stripe: Stripe, open_folde
     ended = Shell(Stage(stripe, open_folder))("backfill", "--month", "2025-03", "--dry-run")
     assert ended.code == 0
     assert "estimated: " in ended.out
+    assert "as dense as its newest page" in ended.out
     assert [*open_folder.iterdir()] == []

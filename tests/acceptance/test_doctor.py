@@ -29,14 +29,16 @@ def test_doctor_names_what_is_granted(shell: Shell) -> None:
     assert found["read allowance"][1] == "10,000 reads in 30 days, the least Stripe allows"
 
 
-def test_doctor_tells_the_reads_that_are_allowed_and_those_that_were_counted(shell: Shell) -> None:
+def test_doctor_status_and_an_estimate_tell_the_same_reads_that_are_allowed(shell: Shell) -> None:
     with simulated_stripe(refunds=60, **{"from": days_ago(20), "to": days_ago(1)}) as stripe:
         with_recent = Shell(replace(shell.stage, stripe=stripe))
         assert with_recent("backfill", "--from", days_ago(21)).code == 0
-        counted, as_set, status = with_recent.in_turn(
-            [("doctor", "--json"), ("doctor", "--json"), ("status", "--json")],
-            [{}, *[{"REFUND_SYNC_READ_ALLOWANCE": "12345"}] * 2],
+        dry = ("backfill", "--dry-run", "--json")
+        counted, before, as_set, status, set_before = with_recent.in_turn(
+            [("doctor", "--json"), dry, ("doctor", "--json"), ("status", "--json"), dry],
+            [{}, {}, *[{"REFUND_SYNC_READ_ALLOWANCE": "12345"}] * 3],
         )
+    assert (before.told["read_allowance"], set_before.told["read_allowance"]) == (30_000, 12_345)
     told, set_told = (
         {f["what"]: f["says"] for f in ended.told["findings"]}["read allowance"]
         for ended in (counted, as_set)
