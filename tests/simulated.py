@@ -118,6 +118,7 @@ class Life:
         if away:
             return
         await self.rounds.poll()
+        await self.rounds.look_again()
         await self.rounds.read_hints()
         if self.nets.rechecks:
             await self.rounds.recheck()

@@ -1,7 +1,7 @@
 """``backfill`` and ``sync``: the one job over the spans that were asked for."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from service.cli.app import Context, app, run_async
 from service.cli.progress import Standing, shown
 from service.cli.spans import pair, span_of
-from service.domain.errors import DifferenceError, RefundSyncError
+from service.domain.errors import DifferenceError, RefundSyncError, StripeAwayError
 from service.domain.pace import BACKFILL, POLLS
 from service.domain.span import Span
 from service.ports import Progress, reads_for
@@ -102,7 +102,7 @@ async def _sync(context: Context, standing: Standing) -> None:
         began = time.perf_counter()
         async with _followed(context, account, wanted, standing) as progress:
             with reads_for(POLLS):
-                await passes.may_read_events(account, progress)
+                lost = await _lost(passes.may_read_events(account, progress))
             with reads_for(BACKFILL):
                 short_s = await passes.cover(
                     account, "sync", wanted, lambda store: plan.all_of(store, wanted), progress
@@ -110,7 +110,18 @@ async def _sync(context: Context, standing: Standing) -> None:
             short_s += await passes.look_again(account, wanted, progress)
             await passes.catch_up(account, progress)
         _report(context, account.id, "sync", wanted, progress, began, None)
+        if lost:
+            raise lost
         _judge(short_s, progress)
+
+
+async def _lost(work: Awaitable[object]) -> StripeAwayError | None:
+    """What kept *work* from being done, to be raised when all else is."""
+    try:
+        await work
+    except StripeAwayError as error:
+        return error
+    return None
 
 
 @asynccontextmanager

@@ -15,7 +15,7 @@ from service.adapters.metrics import Metrics
 from service.adapters.scheduler import Ticker
 from service.adapters.sd_notify import Notifier
 from service.adapters.web import Checks, Health, serving
-from service.daemon.rounds import FILL, HINTS, MEASURE, NEWEST, RECHECKS, Rounds
+from service.daemon.rounds import FILL, HINTS, MEASURE, NEWEST, RECHECKS, SECOND_LOOK, Rounds
 from service.domain.errors import FatalError, RefundSyncError, RetryableError
 from service.wiring import daemons, places
 
@@ -135,6 +135,7 @@ class Daemon:
         if rounds is None:
             return
         await self._guarded(NEWEST, rounds.poll)
+        await self._guarded(SECOND_LOOK, rounds.look_again)
         await self._guarded(RECHECKS, rounds.recheck)
         self._ticks += 1
         await self._guarded(MEASURE, rounds.measure)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from service.adapters.metrics import Measured
 from service.domain import pace
+from service.domain.errors import RetryableError, StripeAwayError
 from service.domain.span import Span, span_or_none, total_seconds
 from service.jobs import plan
 from service.jobs.cover import EVENTS, REFUNDS, settled
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from service.wiring.passes import Gate, Planned
 
 NEWEST, FILL, HINTS, RECHECKS = "newest part", "fill of history", "hints", "rechecks"
+SECOND_LOOK = plan.SECOND_LOOK
 MEASURE = "measure"
 
 RECHECK_EVERY_S = 600.0
@@ -56,6 +58,7 @@ class Rounds:
         self._refused_s = float("-inf")
         self._news = news
         self._provable: Span | None = None
+        self._looked = True
         self.passed_at: float | None = None
 
     @contextmanager
@@ -73,9 +76,14 @@ class Rounds:
     def _now_s(self) -> float:
         return self._account.clock.now().timestamp()
 
+    def _passed(self, since_s: float, wait_s: float) -> bool:
+        """Whether so long has passed; nothing waits for a clock that was set back."""
+        passed = self._now_s() - since_s
+        return passed < 0 or passed >= wait_s
+
     async def budget(self) -> pace.Budget:
         """What recurring work may read; looked up anew every ten minutes."""
-        if self._budget is None or self._now_s() - self._budget[0] > BUDGET_FRESH_S:
+        if self._budget is None or self._passed(self._budget[0], BUDGET_FRESH_S):
             self._budget = (self._now_s(), await passes.budget(self._account))
         return self._budget[1]
 
@@ -88,30 +96,45 @@ class Rounds:
         return (await self.budget()).available(kind, spent)
 
     async def poll(self) -> bool:
-        """What is new of events and refunds, if a poll is due. Returns whether one was."""
-        if self._now_s() - self._polled_s < await self.poll_interval_s() - 1:
-            return False
+        """What is new of events and refunds, if a poll is due. Returns whether one was.
+
+        Refunds are read though events cannot be had; then that is raised at the end.
+        """
         began_s = self._now_s()
-        progress, again = Progress(), Progress()
+        if not self._passed(self._polled_s, await self.poll_interval_s() - 1):
+            return False
+        progress, lost = Progress(), None
         last = self._intake.last_at if self._intake else None
-        with self.urgent(), reads_for(pace.POLLS), self._metrics.counting(progress, again):
-            read_events = await self._read_events(progress)
+        with self.urgent(), reads_for(pace.POLLS), self._metrics.counting(progress):
+            try:
+                read_events = await self._read_events(progress)
+            except StripeAwayError as error:
+                lost = error
             wanted = await self._account.wanted()
             await self._cover(NEWEST, wanted, lambda s: plan.newest_part(s, wanted), progress)
-            await passes.look_again(self._account, wanted, again)
         self._provable = span_or_none(
             wanted.start, min(wanted.end, progress.settle_bound or wanted.end)
         )
-        self._polled_s = began_s
-        self.passed_at = time.monotonic()
+        self._polled_s, self.passed_at, self._looked = began_s, time.monotonic(), False
+        self._news.set()
+        if lost:
+            raise lost
         told = progress.written
         self._agree(last, found_untold=bool(told.hinted if read_events else told.inserted))
-        self._news.set()
         return True
+
+    async def look_again(self) -> None:
+        """The second look at refunds, where a poll came before it and one is due."""
+        if self._looked:
+            return
+        self._looked = True
+        progress = Progress()
+        with self.urgent(), self._metrics.counting(progress):
+            await passes.look_again(self._account, await self._account.wanted(), progress)
 
     async def _read_events(self, progress: Progress) -> bool:
         """Whether they were read. A key that may not is not tried at every poll: somebody has to change it."""
-        if self._now_s() - self._refused_s < ASK_AGAIN_S:
+        if not self._passed(self._refused_s, ASK_AGAIN_S):
             return False
         permitted = await passes.may_read_events(self._account, progress)
         if not permitted:
@@ -143,10 +166,14 @@ class Rounds:
         return done
 
     async def recheck(self) -> None:
-        """What is due by state and age, then old days in turn; each as far as its budget goes."""
-        if self._now_s() - self._rechecked_s < RECHECK_EVERY_S:
+        """What is due by state and age, then old days in turn; each as far as its budget goes.
+
+        One that fails keeps none of the others from being read, and is raised at the end.
+        """
+        if not self._passed(self._rechecked_s, RECHECK_EVERY_S):
             return
         self._rechecked_s = self._now_s()
+        failed = []
         with self.urgent():
             for work, kind in (
                 (passes.list_due_days, pace.RECHECKS),
@@ -154,12 +181,17 @@ class Rounds:
                 (passes.revisit, pace.REVISITS),
             ):
                 progress = Progress()
-                with self._metrics.counting(progress):
-                    await work(self._account, progress, await self._available(kind))
+                try:
+                    with self._metrics.counting(progress):
+                        await work(self._account, progress, await self._available(kind))
+                except RetryableError as error:
+                    failed.append(error)
             await passes.close_gaps(self._account)
-        if self._now_s() - self._folded_s >= FOLD_EVERY_S:
+        if self._passed(self._folded_s, FOLD_EVERY_S):
             self._folded_s = self._now_s()
             await passes.fold_claims(self._account)
+        if failed:
+            raise failed[0]
         self._metrics.last_success[RECHECKS] = time.time()
 
     async def fill(self) -> None:
