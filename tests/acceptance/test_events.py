@@ -246,6 +246,22 @@ def change_unheard(stripe: Stripe, *, reach: int) -> list[str]:
     ]
 
 
+async def test_sync_stores_what_is_new_though_events_cannot_be_had_and_ends_with_6(
+    stage: Stage, stripe: Stripe
+) -> None:
+    before = await stage.select("SELECT count(*) FROM refund_sync.refund")
+    new = stripe.change("new", 2)
+    stripe.faults(statuses={"/v1/events": 500})
+    stage.settings["deadline_s"] = 1
+    ran = stage.run("sync", expect=6)
+    assert "/v1/events" in ran.err
+    assert ran.told["inserted"] == len(new)
+    stripe.heal()
+    stage.run("sync")
+    after = await stage.select("SELECT count(*) FROM refund_sync.refund")
+    assert after[0][0] == before[0][0] + len(new)
+
+
 async def test_rechecks_overdue_by_twice_their_interval_are_shown_and_checked(stage: Stage) -> None:
     stage.run("status", "--check")
     await stage.execute(
