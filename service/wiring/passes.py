@@ -35,6 +35,8 @@ Planned = Callable[[PostgresStore], Awaitable[Covering]]
 Gate = Callable[[], Awaitable[object]]
 
 UNBOUNDED = 10**9
+MANY = 5_000
+"""After so many new refunds the planner's idea of the tables is out of date, and not every server tells it soon."""
 REVISITED_BY_SYNC = 5
 """Pages of old days that one sync lists again, of those that it is the turn of."""
 
@@ -77,6 +79,8 @@ async def cover(
         await engine.run(covering)
         if covering.stream == REFUNDS and progress.settle_bound is not None:
             await store.settle(progress.settle_bound)
+        if progress.written.inserted >= MANY:
+            await account.database.execute("analyze")
         short_s = engine.shortfall_s()
         if short_s:
             run.shortfall = f"{short_s} seconds of the span were not read"

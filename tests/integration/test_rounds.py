@@ -15,6 +15,7 @@ from service.adapters.postgres.store import Database
 from service.adapters.stripe.events import StripeEvents
 from service.domain.errors import StripeAwayError
 from service.ports import Progress
+from service.wiring import passes
 from service.wiring.passes import recorded_run
 from tests.simulated import BEGIN, DAY, a_life
 
@@ -169,3 +170,14 @@ async def test_a_day_that_cannot_be_listed_keeps_no_refund_from_being_read(pool:
         with failing(life, lambda _: True), pytest.raises(StripeAwayError):
             await life.rounds.recheck()
         assert not await pool.fetchval(overdue, life.account.id, life.clock.now())
+
+
+async def test_the_planner_learns_of_many_new_refunds(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = "SELECT reltuples FROM pg_class WHERE oid = 'refund_sync.refund'::regclass"
+    monkeypatch.setattr(passes, "MANY", 40)
+    async with a_life(pool, refunds=50) as life:
+        await life.pass_time(60)
+        assert await stored(life) == 50
+        assert await pool.fetchval(known) >= 50

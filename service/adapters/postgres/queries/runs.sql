@@ -51,3 +51,10 @@ ORDER BY created_at DESC LIMIT 1
 -- database_time
 -- The one clock that reads are ordered by.
 SELECT clock_timestamp()
+
+-- analyze
+-- Tells the planner how much there is, by the columns that rows are found by. Somebody else's tables are left as
+-- they are, with a warning.
+ANALYZE refund_sync.refund (account_id, id, created_at), refund_sync.charge_link (account_id, refund_id, charge_id),
+    refund_sync.destination_details (account_id, refund_id), refund_sync.charge (account_id, id),
+    refund_sync.balance_transaction (account_id, id, refund_id), refund_sync.span_check, refund_sync.recheck
