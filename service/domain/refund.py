@@ -92,13 +92,15 @@ class Hint(NamedTuple):
     """Word that a refund may have changed, or that a charge may have a refund more.
 
     *kind* is refund or charge. A read that began after *at*, by the database's clock, knows of it.
-    *charge_id* is the refund's, where the word tells it.
+    *charge_id* is the refund's, where the word tells it. *heard* says that the same word came before: it may
+    ask for a read, and is no news.
     """
 
     kind: str
     object_id: str
     at: datetime
     charge_id: str | None = None
+    heard: bool = False
 
 
 def without_echoes(hints: Iterable[Hint]) -> list[Hint]:

@@ -201,16 +201,17 @@ async def test_only_an_event_whose_hint_is_kept_counts_as_heard() -> None:
     heard = Heard()
     for taker in (Taker(RetryableError("away")), Taker(is_ours=False)):
         await sent(taker.receiver(heard=heard), an_event())
-        assert "evt_re_1" not in heard
+        assert heard.at("evt_re_1") is None
     await sent(Taker().receiver(heard=heard), an_event())
-    assert "evt_re_1" in heard
+    assert heard.at("evt_re_1") == NOW
 
 
 def test_the_oldest_events_heard_of_are_forgotten_first() -> None:
     heard = Heard()
     for n in range(Heard.MOST + 2):
-        heard.add(f"evt_{n}")
-    assert [f"evt_{n}" in heard for n in (0, 1, 2, Heard.MOST + 1)] == [False, False, True, True]
+        heard.add(f"evt_{n}", NOW)
+    at = [heard.at(f"evt_{n}") for n in (0, 1, 2, Heard.MOST + 1)]
+    assert at == [None, None, NOW, NOW]
 
 
 @pytest.mark.parametrize("livemode", [True, False])

@@ -9,11 +9,12 @@ from service.adapters.postgres.queries import query
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import datetime
 
     from service.adapters.postgres.connect import Connection
     from service.adapters.postgres.store import Database
     from service.domain.refund import Hint
-    from service.ports import Clock
+    from service.ports import Batch, Clock
 
 
 class PostgresHinted:
@@ -34,3 +35,11 @@ class PostgresHinted:
             }
 
         return await self._database.patiently(write)
+
+
+async def keep(connection: Connection, account_id: str, batch: Batch, now: datetime) -> int:
+    """Keeps the hints of a batch. Returns how many told something new: what was heard before does not."""
+    hints = [hint for reading in batch.readings for hint in reading.hints]
+    new = await rechecks.hint(connection, account_id, [h for h in hints if not h.heard], now)
+    await rechecks.hint(connection, account_id, [h for h in hints if h.heard], now)
+    return new

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from service.adapters.postgres import claims, facts, rechecks, rows
+from service.adapters.postgres import claims, facts, hinted, rechecks, rows
 from service.adapters.postgres.queries import query
 from service.adapters.postgres.rows import columns_of, copy
 from service.ports import FETCH, Written
@@ -86,9 +86,7 @@ async def write_batch(
     await rechecks.queue(connection, account_id, todo.news, todo.doubts, now)
     if todo.awaited:
         await rechecks.watch_hidden(connection, account_id, list(todo.awaited), now)
-    written.hinted = await rechecks.hint(
-        connection, account_id, [hint for r in batch.readings for hint in r.hints], now
-    )
+    written.hinted = await hinted.keep(connection, account_id, batch, now)
     await rechecks.check(connection, account_id, batch.checks, now)
     if waits and waits["odd"]:
         await claims.release_quarantined(connection, account_id, batch)

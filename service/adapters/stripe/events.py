@@ -10,13 +10,13 @@ import msgspec
 import structlog
 
 from service.adapters.stripe.client import LARGEST_PAGE
-from service.adapters.stripe.hints import TYPES, decode_key, event_in, hint_of
+from service.adapters.stripe.hints import TYPES, Heard, decode_key, event_in, hint_of
 from service.domain.errors import ProtocolError
 from service.domain.walk import Key, Page
 from service.ports import Reading
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator
+    from collections.abc import Iterator
 
     from service.adapters.stripe.answers import Answer
     from service.adapters.stripe.client import StripeClient
@@ -34,14 +34,18 @@ log = structlog.get_logger()
 
 
 class StripeEvents:
-    """Implements ``ports.ListSource`` for the events that tell of refunds, but for those *heard* of."""
+    """Implements ``ports.ListSource`` for the events that tell of refunds.
+
+    What was *heard* of before is no news. It is told once more where the read that followed may have come
+    too early: a webhook is followed within milliseconds, and the copy that is read may lag.
+    """
 
     def __init__(
-        self, client: StripeClient, *, settle_lag_s: int, heard: Container[str] = ()
+        self, client: StripeClient, *, settle_lag_s: int, heard: Heard | None = None
     ) -> None:
         self._client = client
         self._lag_s = settle_lag_s
-        self._heard = heard
+        self._heard = Heard() if heard is None else heard
 
     async def read(self, ask: Ask) -> Reading:
         bounds = {"gte": ask.lower, "lt": ask.upper}
@@ -66,15 +70,17 @@ class StripeEvents:
         """Stripe's seconds are taken to the database's clock by what the answer tells of both."""
         ahead_s = answer.observed_at.timestamp() - answer.date
         for raw, key in zip(answer.value.data, page.keys, strict=True):
-            if key.id in self._heard:
+            at = datetime.fromtimestamp(key.created + ahead_s, UTC) + timedelta(seconds=SLACK_S)
+            heard_at = self._heard.at(key.id)
+            # One so young is listed again by the next poll.
+            if heard_at and (heard_at >= at or at > answer.observed_at):
                 continue
             event = event_in(raw)
             if event is None:
                 log.warning("event.unreadable", event_id=key.id)
                 continue
-            at = datetime.fromtimestamp(key.created + ahead_s, UTC) + timedelta(seconds=SLACK_S)
             if hint := hint_of(event, min(at, answer.observed_at)):
-                yield hint
+                yield hint._replace(heard=heard_at is not None)
 
 
 def _key_of(raw: msgspec.Raw) -> Key:

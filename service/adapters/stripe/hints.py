@@ -23,23 +23,23 @@ THIN = "v1."
 
 
 class Heard:
-    """Events that were pushed and whose hints are kept: listed later, they tell nothing more.
+    """Events that were pushed, and the instants of their hints, which are kept: listed later, they are no news.
 
-    The newest of them, while this process lives; one that is forgotten costs a read.
+    The newest of them, while this process lives; one that is forgotten makes polls more frequent.
     """
 
     MOST = 20_000
 
     def __init__(self) -> None:
-        self._ids: dict[str, None] = {}
+        self._at: dict[str, datetime] = {}
 
-    def add(self, event_id: str) -> None:
-        self._ids[event_id] = None
-        if len(self._ids) > self.MOST:
-            del self._ids[next(iter(self._ids))]
+    def add(self, event_id: str, at: datetime) -> None:
+        self._at[event_id] = at
+        if len(self._at) > self.MOST:
+            del self._at[next(iter(self._at))]
 
-    def __contains__(self, event_id: object) -> bool:
-        return event_id in self._ids
+    def at(self, event_id: str) -> datetime | None:
+        return self._at.get(event_id)
 
 
 class _Object(Struct, frozen=True):

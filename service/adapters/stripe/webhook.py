@@ -175,7 +175,7 @@ class WebhookReceiver:
         except RefundSyncError:
             return 503, "not kept"
         if is_ours:
-            self._heard.add(notice.event_id)
+            self._heard.add(notice.event_id, notice.hint.at)
         return 200, "kept" if is_ours else "other account"
 
     def _tell(self, event: str, **keys: object) -> None:
