@@ -27,6 +27,7 @@ OUTCOMES = {
     "fill of history": ("ok", "incomplete", "failed"),
     "hints": ("failed",),
     "rechecks": ("failed",),
+    "second look": ("failed",),
     "measure": ("failed",),
 }
 """How each job of the daemon is counted. What is known is told as 0 from the start: ``increase()`` does

@@ -17,7 +17,7 @@ from service.adapters.metrics import OUTCOMES, Measured, Metrics
 from service.adapters.sd_notify import Notifier
 from service.adapters.stripe import webhook
 from service.adapters.stripe.answers import Counters
-from service.daemon.rounds import FILL, HINTS, NEWEST, RECHECKS
+from service.daemon.rounds import FILL, HINTS, MEASURE, NEWEST, RECHECKS, SECOND_LOOK
 from service.domain import pace
 from service.ports import Progress, Written
 
@@ -96,7 +96,7 @@ def test_what_can_be_counted_is_told_as_0_before_it_happens() -> None:
     found = samples(Metrics(stripe=Counters()))
     for job in (NEWEST, FILL, HINTS, RECHECKS):
         assert found["refund_sync_runs_total", (("job", job), ("outcome", "failed"))] == 0
-    assert set(OUTCOMES) == {NEWEST, FILL, HINTS, RECHECKS, "measure"}
+    assert set(OUTCOMES) == {NEWEST, FILL, HINTS, RECHECKS, SECOND_LOOK, MEASURE}
     assert found["refund_sync_rate_limited_total", (("reason", "endpoint-rate"),)] == 0
     for kind in pace.CLASSES:
         assert found["refund_sync_reads_used_total", (("class", kind),)] == 0
