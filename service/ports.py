@@ -79,10 +79,10 @@ class ListSource(Protocol):
 class RefundSource(ListSource, Protocol):
     """Stripe's refunds of one account."""
 
-    async def fetch(self, object_id: str) -> Sequence[Reading]:
+    async def fetch(self, object_id: str, *, tries: int | None = None) -> Sequence[Reading]:
         """The refund of that id, or those of that charge or payment intent, read now.
 
-        Raises NotFoundError.
+        *tries* bounds the attempts of each request. Raises NotFoundError, RefusedError, StripeAwayError.
         """
         ...
 
@@ -216,6 +216,10 @@ class DueStore(Protocol):
 
     async def read(self, due: Sequence[Due], observed_at: datetime, now: datetime) -> None:
         """These were read, by reads that began then: what has no newer hint is put off, or done with."""
+        ...
+
+    async def unread(self, due: Due, observed_at: datetime, now: datetime) -> None:
+        """Stripe did not give it: it is put off, and what was heard of it is remembered."""
         ...
 
     async def not_found(self, due: Due, observed_at: datetime, now: datetime) -> bool:

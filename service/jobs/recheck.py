@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from service.domain.errors import NotFoundError, RefusedError
+from service.domain.errors import NotFoundError, RefusedError, StripeAwayError
 from service.domain.recheck import (
     ALWAYS_ALONE,
     DAY_S,
@@ -20,6 +20,7 @@ from service.domain.recheck import (
     reads_for,
     spans_over,
 )
+from service.domain.walk import Ask
 from service.jobs.cover import Cover, Covering
 from service.ports import Batch
 
@@ -46,6 +47,10 @@ TAKEN = 20_000
 """So many due objects are looked at together, to find those that are near each other."""
 ROUNDS = 1_000
 DAYS_IN_TURN = 400
+TRIES = 3
+"""So often one object is asked for before something else is, to tell an outage from an object."""
+BEFORE_STRIPE = Ask(DAY_S, DAY_S + 1)
+"""A list of nothing, which Stripe gives whenever it gives anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +81,7 @@ class Rereader:
             if reads.spans:
                 await self.list_again(reads.spans, source)
                 await due.read(reads.covered, began, self.clock.now())
-            await self._read_alone(due, reads.alone, source)
-            done += len(reads.covered) + len(reads.alone)
+            done += len(reads.covered) + await self._read_alone(due, reads.alone, most, source)
         return done
 
     async def list_again(self, spans: Sequence[Span], source: str) -> int:
@@ -92,29 +96,34 @@ class Rereader:
     def _reads_made(self) -> int:
         return self.progress.requests
 
-    async def _read_alone(self, due: DueStore, alone: Sequence[Due], source: str) -> None:
+    async def _read_alone(self, due: DueStore, alone: Sequence[Due], most: int, source: str) -> int:
         waiting = iter(alone)
         readers = [
-            asyncio.create_task(self._read_each(due, waiting, source))
+            asyncio.create_task(self._read_each(due, waiting, most, source))
             for _ in range(min(self.concurrency, len(alone)))
         ]
         try:
-            for reader in readers:
-                await reader
+            return sum([await reader for reader in readers])
         finally:
             for reader in readers:
                 reader.cancel()
             await asyncio.gather(*readers, return_exceptions=True)
 
-    async def _read_each(self, due: DueStore, waiting: Iterator[Due], source: str) -> None:
-        for one in waiting:
+    async def _read_each(
+        self, due: DueStore, waiting: Iterator[Due], most: int, source: str
+    ) -> int:
+        """Returns how many these were: one at which Stripe fails may take the reads of several."""
+        done = 0
+        while self._reads_made() < most and (one := next(waiting, None)):
             await self._read_one(due, one, source)
+            done += 1
+        return done
 
     async def _read_one(self, due: DueStore, one: Due, source: str) -> None:
         """What Stripe does not know, or does not give, stops none of the others."""
         began = self.asked_at()
         try:
-            readings = await self.source.fetch(one.id)
+            readings = await self._fetched(one)
         except NotFoundError:
             self.progress.requests += 1
             gone = await due.not_found(one, began, self.clock.now())
@@ -122,14 +131,41 @@ class Rereader:
             return
         except RefusedError as error:
             self.progress.requests += 1
-            log.warning("recheck.refused", kind=one.kind, id=one.id, error=str(error))
-            await due.read([one], began, self.clock.now())
+            await self._put_off(due, one, began, error)
+            return
+        except _UnansweredError as error:
+            await self._put_off(due, one, began, error)
             return
         self.progress.requests += sum(reading.requests for reading in readings)
         self.progress.written.add(await self.store.write(Batch(readings, [], source)))
         if one.kind == "charge" or one.why in ALWAYS_ALONE or not _whole(readings):
             begins = min((reading.observed_at for reading in readings), default=began)
             await due.read([one], begins, self.clock.now())
+
+    async def _fetched(self, one: Due) -> Sequence[Reading]:
+        """Raises _UnansweredError where Stripe answers, but not when it is asked for this one.
+
+        An outage is waited for like any other, by a read of something else: it puts off no object, and
+        ends in StripeAwayError.
+        """
+        try:
+            return await self.source.fetch(one.id, tries=TRIES)
+        except StripeAwayError:
+            self.progress.requests += TRIES
+        self.progress.requests += (await self.source.read(BEFORE_STRIPE)).requests
+        try:
+            return await self.source.fetch(one.id, tries=TRIES)
+        except StripeAwayError as error:
+            self.progress.requests += TRIES
+            raise _UnansweredError(str(error)) from error
+
+    async def _put_off(self, due: DueStore, one: Due, began: datetime, error: Exception) -> None:
+        log.warning("recheck.refused", kind=one.kind, id=one.id, error=str(error))
+        await due.unread(one, began, self.clock.now())
+
+
+class _UnansweredError(Exception):
+    """Stripe is there, and fails at one object."""
 
 
 def _whole(readings: Sequence[Reading]) -> bool:

@@ -192,6 +192,9 @@ class Chosen:
     async def read(self, due: Sequence[Due], observed_at: datetime, now: datetime) -> None:
         await self._due.read(due, observed_at, now)
 
+    async def unread(self, due: Due, observed_at: datetime, now: datetime) -> None:
+        await self._due.unread(due, observed_at, now)
+
     async def not_found(self, due: Due, observed_at: datetime, now: datetime) -> bool:
         return await self._due.not_found(due, observed_at, now)
 

@@ -43,6 +43,8 @@ class Faults:
     unauthorized: bool = False
     key_in_error: bool = False
     account_unknown: bool = False
+    statuses: dict[str, int] = field(default_factory=dict)
+    """Ids, and the status that each request gets which names one."""
     next: int = -1
 
     def set(self, values: dict[str, object]) -> None:

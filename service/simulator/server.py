@@ -164,6 +164,7 @@ class Simulator:
             return struck
         try:
             world = self._authorized(request)
+            self._refuse_named(request)
             body = await work(self, request, world)
         except RequestError as error:
             return self._refused(error)
@@ -184,6 +185,12 @@ class Simulator:
                 " account does not exist). Application access may have been revoked.",
                 status=403, code="account_invalid",
             ) from None  # fmt: skip
+
+    def _refuse_named(self, request: web.Request) -> None:
+        for object_id, status in self.faults.statuses.items():
+            if object_id in request.path_qs:
+                kind = "api_error" if status >= 500 else "invalid_request_error"
+                raise RequestError("Not this one.", status=status, kind=kind)
 
     def require(self, request: web.Request, *names: str) -> None:
         """Raises 403 in Stripe's words where a permission was taken away."""

@@ -48,7 +48,7 @@ class Listing:
         page = Page(keys[:100], len(keys) > 100, NOW - LAG, self.floor)
         return Reading(page, READ_AT, [], [])
 
-    async def fetch(self, object_id: str) -> Sequence[Reading]:
+    async def fetch(self, object_id: str, *, tries: int | None = None) -> Sequence[Reading]:
         raise NotFoundError(object_id)
 
 

@@ -183,6 +183,17 @@ class PostgresDue:
 
         await self._database.patiently(write)
 
+    async def unread(self, due: Due, observed_at: datetime, now: datetime) -> None:
+        await self._database.execute(
+            "ask_later",
+            self._account_id,
+            due.kind,
+            due.id,
+            now + _patience(due),
+            due.why,
+            observed_at,
+        )
+
     async def not_found(self, due: Due, observed_at: datetime, now: datetime) -> bool:
         key = (self._account_id, due.kind, due.id)
 
@@ -197,7 +208,7 @@ class PostgresDue:
                 return gone
             again = GONE_AGAIN if gone else timedelta(seconds=backoff_s(due.attempts + 1))
             why = GONE if gone else NOT_FOUND
-            await connection.execute(query("not_found"), *key, now + again, why, observed_at)
+            await connection.execute(query("ask_later"), *key, now + again, why, observed_at)
             return gone
 
         return await self._database.patiently(write)

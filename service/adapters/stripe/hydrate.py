@@ -81,8 +81,10 @@ class Hydrator:
                     self.drop(permission)
                 return result
 
-    async def retrieve(self, refund_id: str) -> Answer[AnyObject]:
-        return await self.permitted(lambda expand: self._client.refund(refund_id, expand=expand))
+    async def retrieve(self, refund_id: str, tries: int | None = None) -> Answer[AnyObject]:
+        return await self.permitted(
+            lambda expand: self._client.refund(refund_id, expand=expand, tries=tries)
+        )
 
     async def with_retrieves(self, plain: Reading) -> Reading:
         """The same page, each refund read again by its id; one that is gone stays as it was listed."""

@@ -79,25 +79,25 @@ class StripeRefunds:
     async def read(self, ask: Ask) -> Reading:
         return await self._page(Query(ask.lower, ask.upper, ask.after))
 
-    async def fetch(self, object_id: str) -> Sequence[Reading]:
+    async def fetch(self, object_id: str, *, tries: int | None = None) -> Sequence[Reading]:
         if object_id.startswith(("ch_", "py_")):
-            return await self._pages(Query(charge=object_id))
+            return await self._pages(Query(charge=object_id), tries)
         if object_id.startswith("pi_"):
-            return await self._pages(Query(payment_intent=object_id))
-        return [await self._one(object_id)]
+            return await self._pages(Query(payment_intent=object_id), tries)
+        return [await self._one(object_id, tries)]
 
-    async def _page(self, query: Query) -> Reading:
+    async def _page(self, query: Query, most: int | None = None) -> Reading:
         if self._hydrate == "expand":
-            return await self._expanded(query)
-        plain = await self._plain(query)
+            return await self._expanded(query, most)
+        plain = await self._plain(query, most)
         if self._hydrate == "parts":
             return await self._hydrator.with_parts(plain)
         return await self._hydrator.with_retrieves(plain)
 
-    async def _expanded(self, query: Query) -> Reading:
+    async def _expanded(self, query: Query, most: int | None) -> Reading:
         first, suspect = self._rung, self._suspect
         for rung in range(first, len(LADDER)):
-            tries = 1 if suspect and rung == first else TRIES
+            tries = 1 if suspect and rung == first else min(TRIES, most or TRIES)
             try:
                 answer = await self._listed(query, LADDER[rung], tries)
             except StripeGivenUpError as error:
@@ -107,7 +107,7 @@ class StripeRefunds:
                 self._learn(first, rung, suspect=suspect)
                 recalled = None if query.by_payment else await self._recalled(answer)
                 return reading_of(answer, query, self._decoder, self._lag_s, recalled)
-        plain = await self._plain(query)
+        plain = await self._plain(query, most)
         self._learn(first, len(LADDER), suspect=suspect)
         return await self._hydrator.with_retrieves(plain)
 
@@ -145,8 +145,8 @@ class StripeRefunds:
             lambda expand: self._list(query, limit, expand, tries)
         )
 
-    async def _plain(self, query: Query) -> Reading:
-        answer = await self._list(query, LARGEST_PAGE)
+    async def _plain(self, query: Query, tries: int | None) -> Reading:
+        answer = await self._list(query, LARGEST_PAGE, tries=tries)
         return reading_of(answer, query, self._decoder, self._lag_s)
 
     async def _list(
@@ -162,12 +162,12 @@ class StripeRefunds:
             tries=tries,
         )
 
-    async def _pages(self, query: Query) -> list[Reading]:
+    async def _pages(self, query: Query, tries: int | None) -> list[Reading]:
         """All refunds of a charge or payment intent, by Stripe's own cursor."""
         readings: list[Reading] = []
         seen: set[str] = set()
         while len(readings) < MOST_PAGES:
-            reading = await self._page(query)
+            reading = await self._page(query, tries)
             readings.append(reading)
             if not reading.page.has_more:
                 return readings
@@ -182,8 +182,8 @@ class StripeRefunds:
         """The refund as Stripe answers that it is cancelled. Raises RefusedError, NotFoundError."""
         return self._alone(await self._client.cancel(refund_id, idempotency_key=idempotency_key))
 
-    async def _one(self, refund_id: str) -> Reading:
-        return self._alone(await self._hydrator.retrieve(refund_id))
+    async def _one(self, refund_id: str, tries: int | None) -> Reading:
+        return self._alone(await self._hydrator.retrieve(refund_id, tries))
 
     def _alone(self, answer: Answer[AnyObject]) -> Reading:
         at = answer.observed_at

@@ -114,13 +114,15 @@ WHERE c.account_id = $1 AND c.due_at <= $2 AND c.hinted_at IS NULL
 ORDER BY c.due_at, c.object_id LIMIT $3
 
 -- refunds_by_hour
--- How many refunds are stored of each hour of these days, by first seconds.
-SELECT floor(extract(epoch FROM r.created_at) / 3600)::bigint * 3600 AS hour, count(*) AS refunds
-FROM unnest($2::bigint[]) AS d(day)
-JOIN refund_sync.refund r
-    ON r.created_at >= to_timestamp(d.day) AND r.created_at < to_timestamp(d.day + 86400)
-WHERE r.account_id || '' = $1
-GROUP BY 1
+-- How many refunds are stored of each hour of these days, by first seconds. Each day is looked up by itself.
+SELECT n.hour, n.refunds FROM unnest($2::bigint[]) AS d(day)
+CROSS JOIN LATERAL (
+    SELECT floor(extract(epoch FROM r.created_at) / 3600)::bigint * 3600 AS hour, count(*) AS refunds
+    FROM refund_sync.refund r
+    WHERE r.created_at >= to_timestamp(d.day) AND r.created_at < to_timestamp(d.day + 86400)
+        AND r.account_id || '' = $1
+    GROUP BY 1 OFFSET 0
+) AS n
 
 -- put_off
 -- What was read, and still waits, has to wait longer each time; a newer hint keeps it due.
@@ -148,9 +150,9 @@ UPDATE refund_sync.refund SET gone_at = $3
 WHERE account_id = $1 AND id = $2 AND gone_at IS NULL AND observed_at < $3
 RETURNING id
 
--- not_found
--- Nobody knows this object: it is asked for again, ever less often, and shown. The hint is remembered, so
--- that the same event, listed again, does not make it due.
+-- ask_later
+-- This object could not be read: it is asked for again, ever less often, and shown. The hint is remembered,
+-- so that the same event, listed again, does not make it due.
 UPDATE refund_sync.recheck SET attempts = attempts + 1, due_at = $4, why = $5
 WHERE account_id = $1 AND kind = $2 AND object_id = $3 AND (hinted_at IS NULL OR hinted_at < $6)
 
