@@ -41,22 +41,32 @@ async def write_claims(
     any more, or that is listed no more and not gone. Returns how many of *new_seconds* were covered before: objects that turned up late.
     """
     late = 0
+    streams = sorted({proof.stream for proof in proofs})
+    for stream in streams:
+        await connection.execute(query("open_coverage"), account_id, stream)
+    await lock_coverage(connection, account_id, streams)
     if new_seconds:
         late = await connection.fetchval(query("count_late"), account_id, REFUNDS, new_seconds)
     others = await _counted_besides(connection, account_id, proofs)
-    for stream in sorted({proof.stream for proof in proofs}):
+    for stream in streams:
         own = [proof for proof in proofs if proof.stream == stream]
         counted = [_counted(p, others if p.stream.startswith(REFUNDS) else []) for p in own]
         spans = [range_of(p.claim.span) for p in own]
-        await connection.execute(query("open_coverage"), account_id, stream)
-        claimed = await connection.execute(
+        claimed = await connection.fetch(
             query("add_claims"), account_id, stream, run_id, spans,
             [rows for rows, _ in counted], [digest for _, digest in counted],
             [p.observed_at for p in own],
         )  # fmt: skip
-        if claimed != "INSERT 0 0":
-            await connection.execute(query("add_coverage"), account_id, stream, spans)
+        if claimed:
+            added = [row["span"] for row in claimed]
+            await connection.execute(query("add_coverage"), account_id, stream, added)
     return late
+
+
+async def lock_coverage(connection: Connection, account_id: str, streams: Sequence[str]) -> None:
+    """Until we commit nobody else numbers claims of these streams; what others numbered is seen from here on."""
+    if streams:
+        await connection.execute(query("lock_coverage"), account_id, streams)
 
 
 class _Other(NamedTuple):
@@ -118,7 +128,9 @@ async def revoke(
 ) -> list[Span]:
     """Takes back what was claimed of these spans, in both streams of refunds. Returns what that was."""
     taken: list[Span] = []
-    for stream in (REFUNDS, f"{REFUNDS}:settled"):
+    streams = (REFUNDS, f"{REFUNDS}:settled")
+    await lock_coverage(connection, account_id, streams)
+    for stream in streams:
         ranges = [range_of(span) for span in spans]
         found = await connection.fetch(
             query("revoke"), account_id, stream, run_id, ranges, observed_at

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from service.adapters.postgres.claims import lock_coverage
 from service.adapters.postgres.queries import query
 
 if TYPE_CHECKING:
@@ -32,6 +33,9 @@ async def fold_claims(database: Database, account_id: str, now: datetime) -> int
     for stream, span in await database.fetch("foldable_months", account_id, now - OLD, FEW):
 
         async def fold(connection: Connection, stream: str = stream, span: object = span) -> bool:
+            await lock_coverage(connection, account_id, [stream])
+            if await connection.fetchval(query("taken_back"), account_id, stream, span):
+                return False
             broken = await connection.fetchval(query("broken_claims"), account_id, stream, span)
             if broken:
                 log.error(

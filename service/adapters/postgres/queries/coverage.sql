@@ -6,6 +6,11 @@ SELECT covered FROM refund_sync.coverage WHERE account_id = $1 AND stream = $2
 -- Makes the row that proofs are added to.
 INSERT INTO refund_sync.coverage (account_id, stream) VALUES ($1, $2) ON CONFLICT DO NOTHING
 
+-- lock_coverage
+-- Whoever numbers claims, takes them back or folds them does so in turn: their numbers tell the order in which
+-- coverage was changed. Locked in order, and after the rows of refunds, so that nobody deadlocks.
+SELECT FROM refund_sync.coverage WHERE account_id = $1 AND stream = ANY($2::text[]) ORDER BY stream FOR UPDATE
+
 -- count_late
 -- How many of these new objects lie in seconds that were covered before: they turned up late.
 SELECT count(*)
@@ -13,15 +18,23 @@ FROM refund_sync.coverage c, unnest($3::bigint[]) AS n(created)
 WHERE c.account_id = $1 AND c.stream = $2 AND c.covered @> n.created
 
 -- add_claims
--- Numbers the claims that cover something new; one that repeats what is known writes nothing.
+-- Numbers the claims that cover something new; one that repeats what is known writes nothing, nor does one that
+-- was read before a read that refuted a part of it. Returns the spans of those that were numbered.
+WITH refuted AS MATERIALIZED (
+    SELECT span, observed_at FROM refund_sync.coverage_claim
+    WHERE account_id = $1 AND stream = $2 AND kind = 'revoked'
+        AND observed_at > (SELECT min(observed_at) FROM unnest($7::timestamptz[]) AS n(observed_at))
+)
 INSERT INTO refund_sync.coverage_claim
     (account_id, stream, kind, span, rows, digest, run_id, observed_at)
 SELECT $1, $2, 'covered', n.span, n.rows, n.digest, $3, n.observed_at
 FROM unnest($4::int8range[], $5::bigint[], $6::bigint[], $7::timestamptz[])
     WITH ORDINALITY AS n(span, rows, digest, observed_at, place)
 LEFT JOIN refund_sync.coverage c ON c.account_id = $1 AND c.stream = $2
-WHERE c.covered IS NULL OR NOT c.covered @> n.span
+WHERE (c.covered IS NULL OR NOT c.covered @> n.span)
+    AND NOT EXISTS (SELECT FROM refuted r WHERE r.span && n.span AND r.observed_at > n.observed_at)
 ORDER BY n.place
+RETURNING span
 
 -- stored_though_odd
 -- Refunds that wait in quarantine and were decoded, and listed, before.
@@ -137,6 +150,13 @@ WHERE upper(m.span) <= extract(epoch FROM $2::timestamptz) AND NOT EXISTS (
     WHERE r.account_id = $1 AND r.stream = m.stream AND r.kind <> 'covered' AND r.span && m.span
 )
 ORDER BY m.span, m.stream LIMIT 100
+
+-- taken_back
+-- Whether anything that was claimed of this span was ever taken back.
+SELECT EXISTS (
+    SELECT FROM refund_sync.coverage_claim
+    WHERE account_id = $1 AND stream = $2 AND kind <> 'covered' AND span && $3::int8range
+)
 
 -- broken_claims
 -- Claims inside a span that the rows do not bear out: these are kept as they are, for whoever looks.
