@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -37,13 +38,17 @@ WHOLE = Ask(START, END)
 @dataclass
 class Reader:
     simulator: Simulator
-    make_source: Callable[[], StripeRefunds]
+    make_source: Callable[[PostgresMemory], StripeRefunds]
     store: PostgresStore
+    memory: PostgresMemory
 
-    async def read(self) -> tuple[Reading, Written]:
-        """Lists everything, as a command of its own would, and writes it with what it proves."""
-        reading = await self.make_source().read(WHOLE)
-        proof = Proof("refunds", claim_of(Span(START, END), reading.page.keys), reading.observed_at)
+    async def read(
+        self, ask: Ask = WHOLE, memory: PostgresMemory | None = None
+    ) -> tuple[Reading, Written]:
+        """Lists as a command of its own would, and writes what it finds with what that proves."""
+        reading = await self.make_source(memory or self.memory).read(ask)
+        span = Span(ask.lower or START, ask.upper or END)
+        proof = Proof("refunds", claim_of(span, reading.page.keys), reading.observed_at)
         return reading, await self.store.write(Batch([reading], [proof], "recheck"))
 
 
@@ -54,8 +59,9 @@ async def a_reader(pool: Pool, policy: MetadataPolicy = "keep") -> AsyncIterator
     async with a_stripe(a_world(REFUNDS)) as (simulator, client):
         yield Reader(
             simulator,
-            lambda: StripeRefunds(client, Decoder(policy), memory=memory),
+            lambda memory: StripeRefunds(client, Decoder(policy), memory=memory),
             PostgresStore(database, ACCOUNT, None),
+            memory,
         )
 
 
@@ -116,12 +122,41 @@ async def test_what_is_asked_for_by_its_charge_is_read_and_said_so_though_it_is_
         (charge_id, refund_id) = next(
             (o.link.charge_id, o.refund.id) for o in first.observations if o.link.charge_id
         )
-        fetched = await fetch(reader.make_source(), reader.store, [charge_id], Progress())
+        fetched = await fetch(
+            reader.make_source(reader.memory), reader.store, [charge_id], Progress()
+        )
         assert refund_id in fetched.refund_ids
         read_at = await pool.fetchval(
             "SELECT observed_at FROM refund_sync.refund WHERE id = $1", refund_id
         )
         assert read_at > first.observed_at
+
+
+async def test_what_another_command_listed_later_and_wrote_sooner_was_listed_by_this_one_too(
+    pool: Pool,
+) -> None:
+    asked, written = asyncio.Event(), asyncio.Event()
+
+    class Slow(PostgresMemory):
+        async def same(
+            self, received: Sequence[bytes], earliest: int, latest: int, asked_at: datetime
+        ) -> dict[bytes, Key]:
+            asked.set()
+            await written.wait()
+            return await super().same(received, earliest, latest, asked_at)
+
+    async with a_reader(pool) as reader:
+        memory = Slow(Database(pool, deadline_s=20), ACCOUNT, SystemClock())
+        slow = asyncio.create_task(reader.read(WHOLE, memory))
+        await asked.wait()
+        later, _ = await reader.read(Ask((START + END) // 2, END))
+        written.set()
+        first, _ = await slow
+        assert first.observed_at < later.observed_at
+        listed = {row["first_listed_at"] for row in await rows(pool, "refund")}
+        assert listed == {first.observed_at}
+        assert not await audit(pool)
+        assert (await reader.read())[0].same == REFUNDS
 
 
 @pytest.mark.parametrize("policy", ["drop", frozenset({"order_id"})])

@@ -139,6 +139,13 @@ def test_what_no_listing_can_settle_is_read_by_id(why: str) -> None:
     assert (reads.spans, len(reads.alone)) == ([], 500)
 
 
+def test_hidden_ones_are_read_by_id_though_word_of_them_came() -> None:
+    seconds = [TODAY] * 3
+    due = [Due("refund", f"re_{n}", "hint", TODAY, hidden=True) for n in range(2)]
+    reads = reads_for([*due, Due("refund", "re_2", "hint", TODAY)], by_hour(seconds), 1_000)
+    assert (reads.spans, {one.id for one in reads.alone}) == ([], {"re_0", "re_1", "re_2"})
+
+
 def test_what_is_not_stored_and_what_is_a_charge_is_read_by_id() -> None:
     unknown = [Due("refund", "re_x", "hint"), Due("charge", "ch_1", "hint", TODAY)]
     assert reads_for(unknown, {}, 10**9).alone == unknown
