@@ -197,7 +197,8 @@ async def close_gaps(account: Account) -> None:
 
 
 async def fold_claims(account: Account) -> None:
-    """Folds the claims of months long past, so that their number does not grow with time."""
+    """Folds the claims of months long past, and forgets old runs, so that their number does not grow with time."""
+    await records.tidy_runs(account.database, account.id)
     months = await fold.fold_claims(account.database, account.id, account.clock.now())
     if months:
         log.info("claims.folded", account_id=account.id, months=months)

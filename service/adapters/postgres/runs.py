@@ -22,6 +22,12 @@ if TYPE_CHECKING:
     from service.ports import Clock, Progress
 
 
+LOST_LATELY = timedelta(days=3)
+"""Whoever begins looks so far back for runs that were killed; ``tidy_runs`` looks at all."""
+KEPT = timedelta(days=400)
+MOST_FORGOTTEN = 20_000
+
+
 class Runs:
     """The runs of this process, as rows that outlive it; what was read of Stripe is counted beside them."""
 
@@ -33,7 +39,7 @@ class Runs:
         span = range_of(wanted) if wanted else None
 
         async def begin(connection: Connection) -> None:
-            await connection.execute(query("end_lost_runs"))
+            await connection.execute(query("end_lost_runs"), account_id, LOST_LATELY)
             await connection.execute(query("begin_run"), run_id, account_id, job, span)
 
         await self._database.patiently(begin)
@@ -51,6 +57,16 @@ class Runs:
 
     async def end(self, run_id: UUID, outcome: str, error: str | None = None) -> None:
         await self._database.execute("end_run", run_id, outcome, error)
+
+
+async def tidy_runs(database: Database, account_id: str) -> None:
+    """Ends all runs that were killed, and forgets old ones, so that their number does not grow with time."""
+
+    async def tidy(connection: Connection) -> None:
+        await connection.execute(query("end_lost_runs"), account_id, KEPT)
+        await connection.execute(query("forget_runs"), account_id, KEPT, MOST_FORGOTTEN)
+
+    await database.patiently(tidy)
 
 
 class ReadLog:

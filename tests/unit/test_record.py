@@ -1,0 +1,45 @@
+"""A run tells how far it came as long as it lives, also after times when nobody could be told."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from service.domain.errors import DatabaseAwayError
+from service.jobs import record
+from service.ports import Progress
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    import pytest
+
+
+class Away:
+    """A record that cannot be reached at first."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.heard = asyncio.Event()
+        self.outcomes: list[str] = []
+
+    async def progress(self, run_id: UUID, at: Progress) -> None:
+        self.asked += 1
+        if self.asked <= 2:
+            raise DatabaseAwayError("the database is away")
+        self.heard.set()
+
+    async def end(self, run_id: UUID, outcome: str, error: str | None = None) -> None:
+        self.outcomes.append(outcome)
+
+
+async def test_a_run_goes_on_telling_after_the_database_was_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(record, "TELL_EVERY_S", 0.001)
+    runs = Away()
+    async with record.recorded(runs, record.Run(uuid4(), "sync"), Progress()):
+        async with asyncio.timeout(5):
+            await runs.heard.wait()
+    assert runs.outcomes == ["ok"]
