@@ -233,6 +233,40 @@ async def test_sessions_that_our_role_may_not_end_are_said_where_they_stand_in_t
         await as_ours.release()
 
 
+class Stopped(Lease):
+    """Is stopped when the database has given it the lease, and before it hears of that."""
+
+    taking: asyncio.Task[int]
+
+    async def _take_over(self, connection: Connection) -> None:
+        await super()._take_over(Unheard(connection, self.taking))  # type: ignore[arg-type]
+
+
+class Unheard:
+    def __init__(self, connection: Connection, taking: asyncio.Task[int]) -> None:
+        self._connection = connection
+        self._taking = taking
+
+    async def fetchval(self, *asked: object) -> object:
+        found = await self._connection.fetchval(*asked)  # type: ignore[arg-type]
+        self._taking.cancel()
+        await asyncio.sleep(0)
+        return found
+
+
+async def test_who_is_stopped_as_the_lease_becomes_its_own_releases_it(
+    leases: Leases, pool: Pool
+) -> None:
+    lease = Stopped(leases.dsn, ACCOUNT, "stopped", lease_s=600)
+    lease.taking = asyncio.create_task(lease.take(wait=True, tell=pytest.fail))
+    with pytest.raises(asyncio.CancelledError):
+        await lease.taking
+    assert await holder_of(pool) == "stopped"
+    await lease.release()
+    assert await holder_of(pool) is None
+    assert await take(leases("next")) == 2
+
+
 async def test_a_standby_that_gives_up_leaves_no_connection(leases: Leases, pool: Pool) -> None:
     await leases.taken("holder", lease_s=600)
     tell, standby = Telling(), leases("standby")

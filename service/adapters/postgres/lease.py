@@ -27,7 +27,7 @@ from service.domain.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
     from datetime import datetime
 
     from service.adapters.postgres.connect import Connection
@@ -166,7 +166,7 @@ class Lease:
                 if state.left_s > 0:
                     return state
                 stuck = await self._end_sessions(connection, state.epoch)
-                self._epoch = await self._take_over(connection)
+                await _to_its_end(self._take_over(connection))
                 if self._epoch is not None:
                     return self._epoch
             raise _obstacle(self._account_id, stuck)
@@ -192,16 +192,15 @@ class Lease:
             log.info("lease.sessions_ended", account_id=self._account_id, sessions=ended)
         return stuck
 
-    async def _take_over(self, connection: Connection) -> int | None:
-        """The new epoch; None where another was quicker, or a session still holds on to the lease."""
+    async def _take_over(self, connection: Connection) -> None:
+        """Takes the lease, unless another was quicker, or a session still holds on to it."""
         patience = f"{max(1, int(self._lease_s / TRIES * 1000))}ms"
         try:
-            epoch: int | None = await connection.fetchval(
+            self._epoch = await connection.fetchval(
                 query("take_lease"), self._account_id, self._holder, self._lease_s * TERM, patience
             )
         except asyncpg.LockNotAvailableError:
-            return None
-        return epoch
+            self._epoch = None
 
     async def _renew(self) -> None:
         async with self._talking() as connection:
@@ -242,6 +241,18 @@ class Lease:
             f"{self._working(state)}; its lease runs until {state.expires_at:%Y-%m-%d %H:%M:%S} UTC",
             hint="Stop that daemon first, or leave out --no-wait to stand by.",
         )
+
+
+async def _to_its_end(taking: Coroutine[None, None, None]) -> None:
+    """Whoever is stopped while the database answers waits for the answer: a lease that is ours is to be released."""
+    task = asyncio.create_task(taking)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task], timeout=RELEASE_LIMIT_S)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        raise
 
 
 def _obstacle(account_id: str, stuck: Sequence[asyncpg.Record]) -> RefundSyncError:
