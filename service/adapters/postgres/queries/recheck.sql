@@ -94,24 +94,30 @@ WHERE c.hinted_at IS NULL OR c.hinted_at < excluded.hinted_at
 SELECT id FROM refund_sync.account WHERE id = ANY($1::text[])
 
 -- due_hinted
--- What we had word of, longest ago first.
+-- What we had word of, longest ago first. No more of it than is wanted is looked up.
 SELECT c.kind, c.object_id, c.why, extract(epoch FROM r.created_at)::bigint AS created, c.attempts,
     r.hidden_at IS NOT NULL AS hidden
-FROM refund_sync.recheck c
+FROM (
+    SELECT * FROM refund_sync.recheck
+    WHERE account_id = $1 AND due_at <= $2 AND hinted_at IS NOT NULL
+    ORDER BY hinted_at, object_id LIMIT $3
+) AS c
 LEFT JOIN refund_sync.refund r
     ON c.kind = 'refund' AND r.account_id = c.account_id AND r.id = c.object_id
-WHERE c.account_id = $1 AND c.due_at <= $2 AND c.hinted_at IS NOT NULL
-ORDER BY c.hinted_at, c.object_id LIMIT $3
+ORDER BY c.hinted_at, c.object_id
 
 -- due_otherwise
 -- What is due without a hint, longest ago first.
 SELECT c.kind, c.object_id, c.why, extract(epoch FROM r.created_at)::bigint AS created, c.attempts,
     r.hidden_at IS NOT NULL AS hidden
-FROM refund_sync.recheck c
+FROM (
+    SELECT * FROM refund_sync.recheck
+    WHERE account_id = $1 AND due_at <= $2 AND hinted_at IS NULL
+    ORDER BY due_at, object_id LIMIT $3
+) AS c
 LEFT JOIN refund_sync.refund r
     ON c.kind = 'refund' AND r.account_id = c.account_id AND r.id = c.object_id
-WHERE c.account_id = $1 AND c.due_at <= $2 AND c.hinted_at IS NULL
-ORDER BY c.due_at, c.object_id LIMIT $3
+ORDER BY c.due_at, c.object_id
 
 -- refunds_by_hour
 -- How many refunds are stored of each hour of these days, by first seconds. Each day is looked up by itself.
