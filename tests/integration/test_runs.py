@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
 import pytest
 
-from service.adapters.postgres.runs import Runs, tidy_runs
+from service.adapters.postgres.queries import query
+from service.adapters.postgres.runs import LOST_LATELY, Runs, tidy_runs
 from service.adapters.postgres.store import Database, PostgresStore
 from tests.builders import an_observation, batch_of
 from tests.integration.warehouse import ACCOUNT, rows
@@ -95,3 +97,18 @@ async def test_runs_that_ended_long_ago_are_forgotten_unless_a_claim_names_them(
     )
     await tidy_runs(warehouse, ACCOUNT)
     assert {run["id"] for run in await rows(pool, "run")} == {claiming, recent, other, going_on}
+
+
+async def test_whoever_begins_looks_at_no_runs_but_the_latest(pool: Pool) -> None:
+    await pool.execute(
+        "INSERT INTO refund_sync.run (id, account_id, job, outcome, started_at)"
+        " SELECT gen_random_uuid(), $1, 'hints', 'ok', now() - n * interval '1 hour'"
+        " FROM generate_series(1, 5000) AS n",
+        ACCOUNT,
+    )
+    plan = await pool.fetch(
+        f"EXPLAIN (ANALYZE, TIMING off) {query('end_lost_runs')}", ACCOUNT, LOST_LATELY
+    )
+    text = "\n".join(row[0] for row in plan)
+    (passed_over,) = re.findall(r"Rows Removed by Filter: (\d+)", text)
+    assert int(passed_over) <= LOST_LATELY / timedelta(hours=1), text
