@@ -221,11 +221,11 @@ async def test_personal_data_is_neither_stored_nor_printed(
         ears = Ears(a_stage(stripe, open_folder, database))
         assert ears.run("healthy", "sync")["sync"][0] == 8
         shown = ears.run(
-            "stored", "show re_planted", "--json show re_planted", "show re_odd",
+            "stored", "show re_planted", "--json show re_planted", "--json show re_odd",
             "--json fetch re_planted", "--json status --check", "config show",
         )  # fmt: skip
         assert "[masked]" in shown["show re_planted"][1]
-        assert "[masked]" in shown["show re_odd"][1]
+        assert "[masked]" in shown["--json show re_odd"][1]
         await assert_no_leaks(ears, database)
         rows = await rows_of_every_table(database)
         assert "re_planted" in rows["table refund_sync.refund"]
