@@ -55,6 +55,34 @@ def refund_values(refund: Refund) -> tuple[Any, ...]:
     return tuple(values)
 
 
+def new_refund(account_id: str, seen: Observation, version: int) -> tuple[Any, ...]:
+    """A row of ``REFUND_COLUMNS``."""
+    return (
+        account_id,
+        *refund_values(seen.refund),
+        seen.raw(),
+        seen.content_hash,
+        version,
+        seen.observed_at,
+        min(seen.observed_at, seen.listed_at or seen.observed_at),
+        seen.listed_at,
+        seen.received,
+    )
+
+
+def changed_refund(seen: Observation, version: int) -> tuple[Any, ...]:
+    """What the query ``update_refunds`` takes of one refund."""
+    return (
+        *refund_values(seen.refund),
+        seen.raw(),
+        seen.content_hash,
+        version,
+        seen.observed_at,
+        seen.listed_at,
+        seen.received,
+    )
+
+
 def charge_values(charge: Charge) -> tuple[Any, ...]:
     return (*charge[:5], time_of(charge.created), *charge[6:])
 

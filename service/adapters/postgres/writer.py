@@ -219,18 +219,7 @@ async def _update(connection: Connection, account_id: str, changed: Sequence[_Ch
     """Links and destinations only where they changed: mostly they did not."""
     if not changed:
         return
-    refunds = [
-        (
-            *rows.refund_values(o.refund),
-            o.raw(),
-            o.content_hash,
-            version,
-            o.observed_at,
-            o.listed_at,
-            o.received,
-        )
-        for o, version, _ in changed
-    ]
+    refunds = [rows.changed_refund(o, version) for o, version, _ in changed]
     await connection.execute(query("update_refunds"), account_id, *columns_of(refunds))
     linked = [o for o, _, fields in changed if not fields.isdisjoint(rows.LINK_FIELDS)]
     if linked:
@@ -275,20 +264,7 @@ async def _add(
 ) -> None:
     if not new:
         return
-    refunds = [
-        (
-            account_id,
-            *rows.refund_values(o.refund),
-            o.raw(),
-            o.content_hash,
-            versions.get(o.refund.id, 0) + 1,
-            o.observed_at,
-            min(o.observed_at, o.listed_at or o.observed_at),
-            o.listed_at,
-            o.received,
-        )
-        for o in new
-    ]
+    refunds = [rows.new_refund(account_id, o, versions.get(o.refund.id, 0) + 1) for o in new]
     await copy(connection, "refund", rows.REFUND_COLUMNS, refunds)
     links = [(account_id, o.refund.id, *o.link) for o in new]
     await copy(connection, "charge_link", rows.CHARGE_LINK_COLUMNS, links)
