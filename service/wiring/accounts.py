@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING
 from service.adapters.postgres import reports
 from service.adapters.postgres import runs as records
 from service.adapters.postgres.compare import PostgresComparison
-from service.adapters.postgres.connect import connect
 from service.adapters.postgres.lease import held_by
 from service.adapters.postgres.memory import PostgresMemory
-from service.adapters.postgres.migrate import CURRENT, schema_state
 from service.adapters.postgres.rechecks import EventGaps, PostgresDue
 from service.adapters.postgres.rows import time_of
 from service.adapters.postgres.store import PostgresStore, SystemClock
@@ -28,7 +26,7 @@ from service.adapters.stripe.source import StripeRefunds
 from service.domain.span import Span
 from service.jobs import plan
 from service.jobs.estimate import Estimate, estimated
-from service.wiring.places import database_place, embedded_root
+from service.wiring.places import if_there
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -173,24 +171,10 @@ async def _daemon_of(database: Database, account_id: str) -> str | None:
 
 async def estimate(settings: Settings, first: int, last: int) -> Estimate:
     """What a backfill would read. Reads one page; makes no folder, no server, no row."""
-    covered = await _covered_so_far(settings)
+    covered = await if_there(settings, reports.covered_of_the_only_account) or []
     async with make_client(settings, lambda: datetime.now(UTC)) as client:
         return await estimated(
             make_source(settings, client),
             covered,
             plan.wanted_of(first, last, int(time.time()) - settings.settle_lag_s).span,
         )
-
-
-async def _covered_so_far(settings: Settings) -> list[Span]:
-    """Coverage where a database is there already."""
-    if settings.database_url is None and not embedded_root(settings).exists():
-        return []
-    async with database_place(settings) as place:
-        connection = await connect(place.dsn)
-        try:
-            if (await schema_state(connection)).name != CURRENT:
-                return []
-            return await reports.covered_of_the_only_account(connection)
-        finally:
-            await connection.close()

@@ -45,12 +45,13 @@ REVISITED_BY_SYNC = 5
 async def recorded_run(
     account: Account, job: str, wanted: Span | None, progress: Progress
 ) -> AsyncIterator[tuple[Run, PostgresStore]]:
-    """A run on record around the body, and the store that its claims name it in."""
+    """A run on record around the body, and the store that its claims name it in.
+
+    Whoever is stopped while it begins ends it all the same.
+    """
     runs = records.Runs(account.database, account.reads)
     run = Run(uuid4(), job)
-    async with recorded(
-        runs, run, progress
-    ):  # whoever is stopped while it begins ends it all the same
+    async with recorded(runs, run, progress):
         await runs.begin(run.id, job, account.id, wanted)
         yield run, account.store(run)
 

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from service.adapters.postgres import reports
 from service.adapters.postgres.connect import connect, create_pool
@@ -27,13 +27,15 @@ from service.domain.errors import RefundSyncError, SchemaError
 from service.domain.pace import allowance_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from service.adapters.postgres.connect import Connection, Pool
     from service.adapters.postgres.embedded import Server
     from service.adapters.postgres.migrate import SchemaState, Upgraded
     from service.adapters.postgres.store import DatabaseClock, Fence
     from service.settings import Settings
+
+T = TypeVar("T")
 
 POOL_SIZE = 6
 READY_LIMIT_S = 5.0
@@ -192,18 +194,24 @@ async def status(database: Database, *, read_allowance: int | None) -> dict[str,
     return await database.patiently(read)
 
 
-async def read_allowance(settings: Settings) -> int:
-    """Reads of 30 days as ``status`` tells them: as set, else by what is stored of the only account."""
-    is_there = settings.database_url is not None or embedded_root(settings).exists()
-    if settings.read_allowance is not None or not is_there:
-        return allowance_of(settings.read_allowance, 0)
+async def if_there(settings: Settings, read: Callable[[Connection], Awaitable[T]]) -> T | None:
+    """What *read* finds in a database that is there and current, else None. Makes no folder and no row."""
+    if settings.database_url is None and not embedded_root(settings).exists():
+        return None
     async with database_place(settings) as place:
         connection = await connect(place.dsn)
         try:
             current = (await schema_state(connection)).name == CURRENT
-            found = await reports.reads_of_all(connection, None) if current else []
+            return await read(connection) if current else None
         finally:
             await connection.close()
+
+
+async def read_allowance(settings: Settings) -> int:
+    """Reads of 30 days as ``status`` tells them: as set, else by what is stored of the only account."""
+    if settings.read_allowance is not None:
+        return settings.read_allowance
+    found = await if_there(settings, lambda c: reports.reads_of_all(c, None)) or []
     return found[0].allowance if len(found) == 1 else allowance_of(None, 0)
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tests.simulated import Nets, a_life
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
     from service.adapters.postgres.connect import Pool
     from tests.simulated import Life
@@ -53,6 +53,13 @@ async def polled(life: Life) -> int:
     return life.reads.get("hints", 0) - before
 
 
+@asynccontextmanager
+async def a_life_with_an_old_refund(pool: Pool) -> AsyncIterator[tuple[Life, str]]:
+    async with a_life(pool, refunds=30, nets=Nets(webhooks=True)) as life:
+        await life.pass_time(60)
+        yield life, await an_old_refund(life)
+
+
 @contextmanager
 def lagging(life: Life, refund_id: str, body: bytes) -> Iterator[None]:
     """Stripe answers from a copy that has not heard of the change."""
@@ -71,9 +78,7 @@ def lagging(life: Life, refund_id: str, body: bytes) -> Iterator[None]:
 async def test_a_change_that_the_read_after_its_webhook_did_not_see_is_read_at_the_next_poll(
     pool: Pool,
 ) -> None:
-    async with a_life(pool, refunds=30, nets=Nets(webhooks=True)) as life:
-        await life.pass_time(60)
-        refund_id = await an_old_refund(life)
+    async with a_life_with_an_old_refund(pool) as (life, refund_id):
         before = await life.account.client.refund(refund_id, expand=WHOLE)
         with lagging(life, refund_id, before.body):
             await told(life, refund_id, after_s=0.3)
@@ -85,9 +90,7 @@ async def test_a_change_that_the_read_after_its_webhook_did_not_see_is_read_at_t
 async def test_a_webhook_that_was_followed_too_soon_costs_one_read_more_and_keeps_polls_rare(
     pool: Pool,
 ) -> None:
-    async with a_life(pool, refunds=30, nets=Nets(webhooks=True)) as life:
-        await life.pass_time(60)
-        refund_id = await an_old_refund(life)
+    async with a_life_with_an_old_refund(pool) as (life, refund_id):
         doublings = life.rounds._agreement.doublings
         await told(life, refund_id, after_s=0.3)
         assert await status_of(life, refund_id) == "failed"
@@ -98,9 +101,7 @@ async def test_a_webhook_that_was_followed_too_soon_costs_one_read_more_and_keep
 async def test_a_webhook_that_came_late_enough_to_be_believed_costs_no_further_read(
     pool: Pool,
 ) -> None:
-    async with a_life(pool, refunds=30, nets=Nets(webhooks=True)) as life:
-        await life.pass_time(60)
-        refund_id = await an_old_refund(life)
+    async with a_life_with_an_old_refund(pool) as (life, refund_id):
         await told(life, refund_id, after_s=3.5)
         assert await polled(life) == 0
 
@@ -108,9 +109,7 @@ async def test_a_webhook_that_came_late_enough_to_be_believed_costs_no_further_r
 async def test_an_event_listed_before_it_is_two_seconds_old_waits_for_the_next_poll(
     pool: Pool,
 ) -> None:
-    async with a_life(pool, refunds=30, nets=Nets(webhooks=True)) as life:
-        await life.pass_time(60)
-        refund_id = await an_old_refund(life)
+    async with a_life_with_an_old_refund(pool) as (life, refund_id):
         life.clock.second += 1800
         await told(life, refund_id, after_s=0.3)
         before = life.reads["hints"]
