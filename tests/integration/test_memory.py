@@ -89,29 +89,43 @@ async def test_what_changed_at_stripe_is_decoded_and_its_charge_too(pool: Pool) 
         assert (await reader.read())[0].same >= REFUNDS - 2
 
 
-async def test_who_is_waited_for_is_decoded_though_nothing_changed(pool: Pool) -> None:
+@pytest.mark.parametrize(
+    ("waits", "still_waits"),
+    [
+        ("hinted", "SELECT FROM refund_sync.recheck WHERE hinted_at IS NOT NULL"),
+        ("hidden", "SELECT FROM refund_sync.refund WHERE hidden_at IS NOT NULL"),
+        ("odd", "SELECT FROM refund_sync.quarantine WHERE resolved_at IS NULL"),
+    ],
+    ids=["hinted", "hidden", "odd"],
+)
+async def test_who_is_waited_for_is_decoded_though_nothing_changed(
+    pool: Pool, waits: str, still_waits: str
+) -> None:
     async with a_reader(pool) as reader:
         first, _ = await reader.read()
-        hinted, unlisted, odd = (key.id for key in first.page.keys[:3])
-        await tell(reader.store, Hint("refund", hinted, datetime.now(UTC)))
+        refund_id = first.page.keys[0].id
+        await _let_wait(pool, reader.store, waits, refund_id)
+        assert await pool.fetch(still_waits)
+        again, _ = await reader.read()
+        assert {seen.refund.id for seen in again.observations} == {refund_id}
+        assert not await pool.fetch(still_waits)
+        assert (await reader.read())[0].same == REFUNDS
+
+
+async def _let_wait(pool: Pool, store: PostgresStore, how: str, refund_id: str) -> None:
+    if how == "hinted":
+        await tell(store, Hint("refund", refund_id, datetime.now(UTC)))
+    elif how == "hidden":
         await pool.execute(
             "UPDATE refund_sync.refund SET hidden_at = now() - interval '1 minute' WHERE id = $1",
-            unlisted,
+            refund_id,
         )
+    else:
         await pool.execute(
             "INSERT INTO refund_sync.quarantine (account_id, stream, object_id, payload, error, earliest, latest,"
             " seen_at) VALUES ($1, 'refunds', $2, '{}', 'odd', now(), now(), now() - interval '1 minute')",
-            ACCOUNT, odd,
+            ACCOUNT, refund_id,
         )  # fmt: skip
-        again, _ = await reader.read()
-        assert {seen.refund.id for seen in again.observations} == {hinted, unlisted, odd}
-        for leftover in (
-            "SELECT 1 FROM refund_sync.recheck WHERE hinted_at IS NOT NULL",
-            "SELECT 1 FROM refund_sync.refund WHERE hidden_at IS NOT NULL",
-            "SELECT 1 FROM refund_sync.quarantine WHERE resolved_at IS NULL",
-        ):
-            assert await pool.fetchval(leftover) is None
-        assert (await reader.read())[0].same == REFUNDS
 
 
 async def test_what_is_asked_for_by_its_charge_is_read_and_said_so_though_it_is_known(

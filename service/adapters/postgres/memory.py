@@ -26,8 +26,18 @@ class PostgresMemory:
     async def same(
         self, received: Sequence[bytes], earliest: int, latest: int, asked_at: datetime
     ) -> dict[bytes, Key]:
+        now = self._clock.now()
         known = await self._database.fetch(
             "received_so", self._account_id, received,
-            time_of(earliest), time_of(latest), self._clock.now(), asked_at,
+            time_of(earliest), time_of(latest), now, asked_at,
         )  # fmt: skip
-        return {digest: Key(second, refund_id) for digest, second, refund_id in known}
+        waited_for: set[str] = set()
+        if known and known[0]["any_waits"]:
+            ids = [row["id"] for row in known]
+            found = await self._database.fetch("waited_for", self._account_id, ids, now)
+            waited_for = {row["object_id"] for row in found}
+        return {
+            digest: Key(second, refund_id)
+            for digest, second, refund_id, _ in known
+            if refund_id not in waited_for
+        }

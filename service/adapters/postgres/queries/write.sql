@@ -5,24 +5,26 @@ FROM refund_sync.refund
 WHERE account_id = $1 AND id = ANY($2::text[])
 
 -- received_so
--- The refunds of this time that were received so, and listed by $6; without those that a read helps although it
--- finds nothing new: they are due to be read again, or something of theirs is in quarantine. Rows are found by when
--- they were created, as near each other as on a page: the account, written so, is no way to find them.
-WITH same AS MATERIALIZED (
-    SELECT received_hash, extract(epoch FROM created_at)::bigint AS second, id FROM refund_sync.refund
-    WHERE created_at >= $3 AND created_at <= $4 AND account_id || '' = $1
-        AND received_hash = ANY($2::bytea[])
-        AND first_listed_at <= $6 AND hidden_at IS NULL AND gone_at IS NULL
-)
-SELECT received_hash, second, id FROM same
-WHERE id <> ALL(ARRAY(
-    SELECT object_id FROM refund_sync.recheck
-    WHERE (SELECT min(due_at) FROM refund_sync.recheck) <= $5 -- mostly nothing is due, and this is cheap
-        AND account_id = $1 AND kind = 'refund' AND object_id = ANY(ARRAY(SELECT id FROM same)) AND due_at <= $5
-    UNION ALL
-    SELECT object_id FROM refund_sync.quarantine
-    WHERE account_id = $1 AND resolved_at IS NULL AND object_id = ANY(ARRAY(SELECT id FROM same))
-))
+-- The refunds of this time that were received so, and listed by $6; and whether any may be waited for (mostly
+-- nothing is due, and this is cheap). Rows are found by when they were created, as near each other as on a page:
+-- the account, written so, is no way to find them.
+SELECT
+    received_hash, extract(epoch FROM created_at)::bigint AS second, id,
+    EXISTS(SELECT FROM refund_sync.recheck WHERE due_at <= $5)
+        OR EXISTS(SELECT FROM refund_sync.quarantine WHERE resolved_at IS NULL) AS any_waits
+FROM refund_sync.refund
+WHERE created_at >= $3 AND created_at <= $4 AND account_id || '' = $1
+    AND received_hash = ANY($2::bytea[])
+    AND first_listed_at <= $6 AND hidden_at IS NULL AND gone_at IS NULL
+
+-- waited_for
+-- Those of these refunds that a read helps although it finds nothing new: they are due to be read again, or
+-- something of theirs is in quarantine.
+SELECT object_id FROM refund_sync.recheck
+WHERE account_id = $1 AND kind = 'refund' AND object_id = ANY($2::text[]) AND due_at <= $3
+UNION ALL
+SELECT object_id FROM refund_sync.quarantine
+WHERE account_id = $1 AND resolved_at IS NULL AND object_id = ANY($2::text[])
 
 -- known_charges
 -- Hash and age of these charges.
