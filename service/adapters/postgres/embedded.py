@@ -24,6 +24,7 @@ from urllib.parse import quote
 from service.adapters.postgres import postmaster
 from service.adapters.postgres.binaries import Binaries, find_binaries
 from service.adapters.postgres.postmaster import Account, server_account
+from service.adapters.postgres.server_options import PORT, server_options
 from service.domain.errors import DatabaseError
 
 if TYPE_CHECKING:
@@ -39,17 +40,6 @@ _started: list[tuple[Path, subprocess.Popen[bytes]]] = []
 """Servers that this process started: they may outlive it, so nothing waits for them but a stop."""
 _shares: list[tuple[Path, IO[bytes]]] = []
 """The folders whose servers this process uses, and its share in each."""
-
-PORT = 5432
-"""Names the socket; the server listens on no network."""
-
-OPTIONS = (
-    f"port={PORT}",
-    "shared_buffers=256MB",
-    "max_wal_size=4GB",
-    "jit=off",
-    "listen_addresses=",
-)
 
 
 @dataclass(slots=True)
@@ -254,7 +244,7 @@ def _start(data: Path, binaries: Binaries, account: Account) -> Path:
         account.own(log)
         process = subprocess.Popen(
             [binaries.folder / "postgres", "-D", data, "-k", socket,
-             *(part for option in OPTIONS for part in ("-c", option))],
+             *(part for option in server_options() for part in ("-c", option))],
             **account.as_options(), cwd="/", env=postmaster.clean_environment(),
             stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
         )  # fmt: skip
