@@ -1,7 +1,7 @@
 """The truth of a simulated account: seeded, compact, and changed only on purpose.
 
-The seeded refunds are not kept as objects, so that a million fit in little memory. What changes or
-arrives later is kept as it is, on top.
+The seeded refunds are kept as text, as many as memory is meant for, and none as an object: so a million
+fit. What changes or arrives later is kept as it is, on top.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ from service.simulator.objects import EXPANDED, Json, charge_of, ledger_of, refu
 from service.simulator.seeds import DAY, Seeds, seconds, template
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 PAYMENTS = ("charge", "payment_intent")
 LAST = 1 << 62
+MOST_BUILT = 200_000
+"""So many seeded refunds are kept as text from the start on, of about 4 kB each."""
 
 
 @dataclass
@@ -69,6 +71,7 @@ class World:
     hidden: set[int] = field(default_factory=set)
     deleted: set[int] = field(default_factory=set)
     events: Events = field(default_factory=Events)
+    built: Sequence[tuple[str, str]] = ()
 
     @classmethod
     def seeded(
@@ -77,7 +80,9 @@ class World:
     ) -> World:  # fmt: skip
         times = seconds(refunds, start=start, end=end, shape=shape, hot_second=hot_second)
         seeds = Seeds(seed, start - 30 * DAY)
-        return cls(account, seeds, array("q", times), array("q", range(refunds)), livemode)
+        built = [_built(seeds, n, times[n]) for n in range(min(refunds, MOST_BUILT))]
+        slots = array("q", range(refunds))
+        return cls(account, seeds, array("q", times), slots, livemode, built=built)
 
     @property
     def base(self) -> int:
@@ -129,9 +134,12 @@ class World:
         """The refund there with all three expansions, as JSON."""
         slot = self.slots[place]
         if slot >= 0 and slot not in self.changed:
-            values = self.seeds.values(slot, self.created[place])
-            if values["charge"] not in self.charges:
-                return template(self.seeds.kind(slot)).of(values)
+            pre_built = slot < len(self.built)
+            charge, text = (
+                self.built[slot] if pre_built else _built(self.seeds, slot, self.created[place])
+            )
+            if charge not in self.charges:
+                return text
         return json.dumps(self.expanded(self.plain(place), EXPANDED))
 
     def expanded(self, plain: Json, names: tuple[str, ...]) -> Json:
@@ -190,6 +198,12 @@ class World:
         for slot in self.slots[: bisect_right(self.created, until)]:
             if slot not in left_out:
                 yield self.plain(self.place_of_slot(slot))
+
+
+def _built(seeds: Seeds, number: int, created: int) -> tuple[str, str]:
+    """The id of a seeded refund's charge, and the refund as text, with all three expansions."""
+    values = seeds.values(number, created)
+    return values["charge"], template(seeds.kind(number)).of(values)
 
 
 def _second(plain: Json) -> int:
