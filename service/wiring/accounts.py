@@ -20,7 +20,7 @@ from service.adapters.stripe.client import StripeClient
 from service.adapters.stripe.decode import Decoder
 from service.adapters.stripe.events import StripeEvents
 from service.adapters.stripe.hints import Heard
-from service.adapters.stripe.identity import who_are_we
+from service.adapters.stripe.identity import key_digest, who_are_we
 from service.adapters.stripe.limits import Limits
 from service.adapters.stripe.source import StripeRefunds
 from service.domain.span import Span
@@ -139,27 +139,38 @@ async def open_account(
 
     Beside a living daemon of the same account, everything but the daemon itself goes at half the rate.
     """
-    livemode = settings.require_key().livemode
-    await records.refuse_other_mode(database, livemode=livemode)
+    await records.refuse_other_mode(database, livemode=settings.require_key().livemode)
     async with make_client(settings, database.clock.now) as client:
-        identity = await who_are_we(
-            client,
-            account_id_setting=settings.account_id,
-            livemode=livemode,
-            newest_stored=lambda account_id: records.newest_refund(database, account_id),
-        )
-        if not daemon and await _daemon_of(database, identity.account_id):
+        account_id, met = await _met(settings, database, client)
+        if not daemon and await _daemon_of(database, account_id):
             client.slow_to(BESIDE_A_DAEMON)
-        met = await records.meet_account(
-            database, identity.account_id, livemode=livemode, wanted_from=settings.since_s
-        )
         ours = clock or SystemClock()
         yield Account(
             settings, database, client,
-            make_source(settings, client, PostgresMemory(database, identity.account_id, ours)),
-            identity.account_id, int(met.timestamp()),
-            records.ReadLog(database, identity.account_id, client.counters.reads, ours), ours,
+            make_source(settings, client, PostgresMemory(database, account_id, ours)),
+            account_id, int(met.timestamp()),
+            records.ReadLog(database, account_id, client.counters.reads, ours), ours,
         )  # fmt: skip
+
+
+async def _met(
+    settings: Settings, database: Database, client: StripeClient
+) -> tuple[str, datetime]:
+    """The account of the key, on record from now on, and when it was first met."""
+    key = settings.require_key()
+    digest = key_digest(key.secret.get_secret_value(), settings.stripe_api_base)
+    identity = await who_are_we(
+        client,
+        remembered=await records.account_of_key(database, digest),
+        account_id_setting=settings.account_id,
+        livemode=key.livemode,
+        newest_stored=lambda account_id: records.newest_refund(database, account_id),
+    )
+    met = await records.meet_account(
+        database, identity.account_id, livemode=key.livemode, wanted_from=settings.since_s,
+        key_digests=[digest] if identity.confirmed else [],
+    )  # fmt: skip
+    return identity.account_id, met
 
 
 async def _daemon_of(database: Database, account_id: str) -> str | None:

@@ -42,7 +42,8 @@ REFUSALS: dict[str, dict[str, Any]] = {
         "key_in_error": True, "permissions_removed": ["rak_charge_read"],
     },
     "no permission, and no account named": {
-        "key_in_error": True, "account_unknown": True, "permissions_removed": ["rak_accounts_read"],
+        "key_in_error": True, "account_unknown": True,
+        "permissions_removed": ["rak_accounts_read", "rak_charge_read"],
     },
 }  # fmt: skip
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from service.adapters.postgres.connect import Pool
-    from service.adapters.postgres.store import PostgresStore
+    from service.adapters.postgres.store import Database, PostgresStore
     from service.simulator.server import Simulator
 
 OURS = "acct_1Simulated"
@@ -135,3 +135,52 @@ async def test_a_key_of_the_other_mode_is_refused_before_stripe_is_asked(
                 pass
         assert not stripe.stats.requests
     assert await pool.fetchval("SELECT array_agg(id) FROM refund_sync.account") == [ACCOUNT]
+
+
+async def opened(stripe: Simulator, database: Database, **values: Any) -> str:
+    async with accounts.open_account(settings_for(stripe, **values), database) as account:
+        return account.id
+
+
+async def test_stripe_is_asked_once_for_the_account_of_a_key(
+    store: PostgresStore, pool: Pool
+) -> None:
+    database = store._database
+    async with a_stripe() as (stripe, _):
+        for key in ("rk_test_first0000", "rk_test_second0000"):
+            for _ in range(3):
+                assert await opened(stripe, database, stripe_api_key=key) == OURS
+        assert dict(stripe.stats.requests) == {"GET /v1/account": 2}
+        with pytest.raises(SettingError, match=f"belongs to {OURS}.* says acct_other"):
+            await opened(stripe, database, stripe_api_key=key, account_id="acct_other")
+    held = await pool.fetch("SELECT id, key_digests FROM refund_sync.account")
+    assert [(row["id"], len(row["key_digests"])) for row in held] == [(OURS, 2)]
+
+
+async def test_of_many_keys_the_newest_are_remembered(store: PostgresStore, pool: Pool) -> None:
+    database = store._database
+    async with a_stripe() as (stripe, _):
+        for number in range(18):
+            await opened(stripe, database, stripe_api_key=f"rk_test_many{number:04}")
+        for key, asked in (("rk_test_many0017", 18), ("rk_test_many0000", 19)):
+            await opened(stripe, database, stripe_api_key=key)
+            assert dict(stripe.stats.requests) == {"GET /v1/account": asked}
+    assert await pool.fetchval("SELECT cardinality(key_digests) FROM refund_sync.account") == 16
+
+
+async def test_an_account_that_is_only_set_is_asked_for_each_time(
+    store: PostgresStore, pool: Pool
+) -> None:
+    async with a_stripe() as (stripe, _):
+        stripe.faults.set(NAMELESS)
+        for _ in range(2):
+            await opened(stripe, store._database, account_id=ACCOUNT)
+        assert dict(stripe.stats.requests) == {"GET /v1/account": 2}
+    assert await pool.fetchval("SELECT key_digests FROM refund_sync.account") == []
+
+
+async def test_a_key_is_remembered_for_the_api_that_knew_it(store: PostgresStore) -> None:
+    for _ in range(2):
+        async with a_stripe() as (stripe, _):
+            await opened(stripe, store._database)
+            assert dict(stripe.stats.requests) == {"GET /v1/account": 1}

@@ -13,6 +13,7 @@ from service.adapters.postgres.rows import columns_of, time_of
 from service.domain.errors import SettingError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import date, datetime
     from uuid import UUID
 
@@ -123,14 +124,25 @@ async def refuse_other_mode(database: Database, *, livemode: bool) -> None:
         )
 
 
+async def account_of_key(database: Database, key_digest: bytes) -> str | None:
+    """Whose key this is, if Stripe said so before."""
+    found: str | None = await database.fetchval("account_of_key", key_digest)
+    return found
+
+
 async def meet_account(
-    database: Database, account_id: str, *, livemode: bool, wanted_from: int
+    database: Database,
+    account_id: str,
+    *,
+    livemode: bool,
+    wanted_from: int,
+    key_digests: Sequence[bytes] = (),
 ) -> datetime:
-    """Records the account. Returns when it was first met, by the database's clock."""
+    """Records the account, and those keys as its own. Returns when it was first met, by the database's clock."""
 
     async def meet(connection: Connection) -> datetime:
         met: datetime = await connection.fetchval(
-            query("meet_account"), account_id, livemode, time_of(wanted_from)
+            query("meet_account"), account_id, livemode, time_of(wanted_from), key_digests
         )
         return met
 

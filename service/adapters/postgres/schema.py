@@ -71,6 +71,12 @@ account = sa.Table(
     instant("wanted_from", "Refunds created from here on are wanted."),
     maybe(instant, "settled_until", "How far the history could be proven when it was last read."),
     instant("created_at", "When this account was first synced.", server_default=NOW),
+    column(
+        "key_digests",
+        pg.ARRAY(sa.LargeBinary()),
+        "Digests of the API keys that Stripe said are this account's; no key can be told from them.",
+        server_default=sa.text("'{}'::bytea[]"),
+    ),
     comment="Stripe accounts that are synced into this database.",
 )
 

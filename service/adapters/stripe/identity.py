@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from service.adapters.stripe.errors import StripeAccessError
@@ -25,19 +26,26 @@ class Identity:
     confirmed: bool
 
 
+def key_digest(key: str, api_base: str) -> bytes:
+    """Tells keys apart, and tells nothing of them: they are random, and too long to be guessed."""
+    return sha256(f"{api_base}\n{key}".encode()).digest()
+
+
 async def who_are_we(
     client: StripeClient,
     *,
+    remembered: str | None = None,
     account_id_setting: str | None,
     livemode: bool,
     newest_stored: Callable[[str], Awaitable[str | None]],
 ) -> Identity:
     """The account of the key; writes nothing. The setting only names it and is never sent.
 
+    A key is of one account for ever: where Stripe named it before (*remembered*), it is not asked again.
     Where Stripe does not name the account, the newest refund stored for the one that is set
     (*newest_stored* takes the account's id) must be known to this key. Raises SettingError.
     """
-    told = await _told(client)
+    told = remembered or await _told(client)
     if told is None and account_id_setting is None:
         raise SettingError(
             "the key may not ask which account it belongs to, and no setting names it",

@@ -41,10 +41,16 @@ SELECT id, livemode, wanted_from, settled_until FROM refund_sync.account WHERE i
 -- Whether this database holds live refunds or those of test mode; no row before the first sync.
 SELECT livemode FROM refund_sync.account LIMIT 1
 
+-- account_of_key
+-- Whose key this is, as Stripe once said.
+SELECT id FROM refund_sync.account WHERE $1 = ANY(key_digests)
+
 -- meet_account
--- Records an account. One that was met before stays as it is.
-INSERT INTO refund_sync.account AS a (id, livemode, wanted_from) VALUES ($1, $2, $3)
-ON CONFLICT (id) DO UPDATE SET wanted_from = a.wanted_from
+-- Records an account, and that this key is its own. One that was met before stays as it is otherwise; of its
+-- keys the newest 16 are remembered.
+INSERT INTO refund_sync.account AS a (id, livemode, wanted_from, key_digests) VALUES ($1, $2, $3, $4)
+ON CONFLICT (id) DO UPDATE SET key_digests =
+    CASE WHEN a.key_digests @> $4 THEN a.key_digests ELSE ($4 || a.key_digests)[:16] END
 RETURNING created_at
 
 -- want
