@@ -170,7 +170,7 @@ async def a_life(
             stripe.faults.permissions_removed = ["rak_event_read"]
         chosen = Settings.model_validate(
             {
-                "stripe_api_key": KEY, "stripe_api_base": stripe.url, "endpoint_rate": 1e6,
+                "stripe_api_key": f"{KEY}{number}", "stripe_api_base": stripe.url, "endpoint_rate": 1e6,
                 "global_rate": 1e6, "since": datetime.fromtimestamp(BEGIN - 201 * DAY, UTC),
                 "read_allowance": 10**9, "deadline_s": 20, "concurrency": 4,
             }

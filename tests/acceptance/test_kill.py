@@ -27,7 +27,7 @@ SPAN = ("backfill", "--from", SINCE, "--to", UNTIL)
 KILLS = 20
 INSIDE_A_TRANSACTION = 5
 CONCURRENCY = 6
-REFUNDS = 40_000
+REFUNDS = 60_000
 STOPPED = re.compile(
     r"stopped: ([\d,]+) refunds stored; (\d+) % of the span is proven; the same command goes on"
 )

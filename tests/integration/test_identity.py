@@ -180,7 +180,7 @@ async def test_an_account_that_is_only_set_is_asked_for_each_time(
 
 
 async def test_a_key_is_remembered_for_the_api_that_knew_it(store: PostgresStore) -> None:
-    for _ in range(2):
-        async with a_stripe() as (stripe, _):
+    async with a_stripe() as (one, _), a_stripe() as (another, _):
+        for stripe in (one, another):
             await opened(stripe, store._database)
             assert dict(stripe.stats.requests) == {"GET /v1/account": 1}
