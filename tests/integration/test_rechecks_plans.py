@@ -29,8 +29,9 @@ ALTER TABLE refund_sync.recheck SET (autovacuum_enabled = off);
 FILLED = """
 WITH new AS (
     INSERT INTO refund_sync.refund (account_id, id, created_at, amount_minor, currency, status, raw,
-        content_hash, version, observed_at, first_seen_at)
-    SELECT $1, 're_' || n, to_timestamp($2 + n * $3), 100, 'eur', 'succeeded', '{}', '', 1, now(), now()
+        content_hash, version, observed_at, first_seen_at, first_listed_at, received_hash)
+    SELECT $1, 're_' || n, to_timestamp($2 + n * $3), 100, 'eur', 'succeeded', '{}', '', 1, now(), now(), now(),
+        'so'
     FROM generate_series(1, $4) AS n
     RETURNING account_id, id
 ), linked AS (
@@ -85,3 +86,12 @@ async def test_refunds_are_counted_by_looking_at_their_days_alone(pool: Pool) ->
 async def test_no_more_of_what_is_due_is_looked_up_than_is_wanted(name: str, pool: Pool) -> None:
     plan = await planned(pool, name, ACCOUNT, LATER, 10)
     assert met(plan, "refund") == 10
+
+
+async def test_that_nothing_is_due_is_told_by_the_earliest_alone(pool: Pool) -> None:
+    first, last = (datetime.fromtimestamp(START + n * APART_S, UTC) for n in (1, 100))
+    nothing_is_due = datetime.fromtimestamp(START, UTC)
+    values = ACCOUNT, [b"so", b"otherwise"], first, last, nothing_is_due, LATER
+    plan = await planned(pool, "received_so", *values)
+    assert met(plan, "recheck") == 1
+    assert met(plan, "refund") == 100

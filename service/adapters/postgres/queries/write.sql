@@ -5,12 +5,12 @@ FROM refund_sync.refund
 WHERE account_id = $1 AND id = ANY($2::text[])
 
 -- received_so
--- The refunds of this time that were received so, and listed by $6; and whether any may be waited for (mostly
--- nothing is due, and this is cheap). Rows are found by when they were created, as near each other as on a page:
--- the account, written so, is no way to find them.
+-- The refunds of this time that were received so, and listed by $6; and whether any may be waited for: mostly
+-- nothing is due, and the earliest of all tells so. Rows are found by when they were created, as near each other
+-- as on a page: the account, written so, is no way to find them.
 SELECT
     received_hash, extract(epoch FROM created_at)::bigint AS second, id,
-    EXISTS(SELECT FROM refund_sync.recheck WHERE due_at <= $5)
+    (SELECT min(due_at) FROM refund_sync.recheck) <= $5
         OR EXISTS(SELECT FROM refund_sync.quarantine WHERE resolved_at IS NULL) AS any_waits
 FROM refund_sync.refund
 WHERE created_at >= $3 AND created_at <= $4 AND account_id || '' = $1
