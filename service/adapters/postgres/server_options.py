@@ -9,8 +9,9 @@ from pathlib import Path
 PORT = 5432
 """Names the socket; the server listens on no network."""
 
-CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
-LEAST_BUFFERS_MIB, MOST_BUFFERS_MIB = 128, 1024
+OWN_GROUP = Path("/proc/self/cgroup")
+GROUPS = Path("/sys/fs/cgroup")
+LEAST_BUFFERS_MIB, MOST_BUFFERS_MIB = 256, 1024
 
 
 def server_options() -> list[str]:
@@ -32,8 +33,19 @@ def buffers_mib(memory_bytes: int) -> int:
 
 
 def _memory_bytes() -> int:
-    """The machine's, or what a container is allowed of it."""
+    """The machine's, or what a container or a systemd unit is allowed of it."""
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    with suppress(OSError, ValueError):  # no container's limit, or "max"
-        limits.append(int(CONTAINER_LIMIT.read_text()))
+    for group in _control_groups():
+        with suppress(OSError, ValueError):  # no limit there, or "max"
+            limits.append(int((group / "memory.max").read_text()))
     return min(limits)
+
+
+def _control_groups() -> list[Path]:
+    """The one that this process is in, and those around it (version 2; none elsewhere)."""
+    try:
+        lines = OWN_GROUP.read_text().splitlines()
+    except OSError:
+        return []
+    own = [Path(line.removeprefix("0::/")) for line in lines if line.startswith("0::/")]
+    return [GROUPS / group for path in own for group in (path, *path.parents)]
