@@ -119,7 +119,7 @@ class Batch:
 class Written:
     """What became of the rows of a batch; *late* were new in a second that was covered before.
 
-    *hinted* counts the hints that told something new.
+    *hinted* counts the hints that told something new, *returned* the refunds that were marked gone or hidden.
     """
 
     inserted: int = 0
@@ -129,6 +129,7 @@ class Written:
     late: int = 0
     quarantined: int = 0
     hinted: int = 0
+    returned: int = 0
 
     def add(self, other: Written) -> None:
         for name in self.__slots__:
@@ -140,7 +141,8 @@ class Progress:
     """How far a run has come; *settle_bound* is the earliest that any of its reads met.
 
     *planned_s* are the seconds that it set out to read so far, less those that turned out to be too
-    young to be proven; *covered_s* are those that it proved.
+    young to be proven; *covered_s* are those that it proved. *unread* counts the objects that Stripe did
+    not give when they were asked for by id.
     """
 
     requests: int = 0
@@ -148,6 +150,7 @@ class Progress:
     settle_bound: int | None = None
     planned_s: int = 0
     covered_s: int = 0
+    unread: int = 0
     written: Written = field(default_factory=Written)
 
 
@@ -171,7 +174,9 @@ class Compared:
 
     *missing* are not stored here, *holes* those of them in covered seconds; *differing* are stored
     otherwise, *altered* those of them that are not even what we once wrote; *unlisted* are stored here
-    and were not returned, each with its created second. *revoked* is what is not covered any more.
+    and were not returned, each with its created second; *returned* were marked gone or hidden here, and are
+    listed. *undecodable* could not be compared. *revoked* is what is not covered any more; *contradicted* are
+    those claims of it that the stored rows themselves contradict.
     """
 
     missing: list[str] = field(default_factory=list)
@@ -179,7 +184,10 @@ class Compared:
     differing: list[str] = field(default_factory=list)
     altered: list[str] = field(default_factory=list)
     unlisted: list[tuple[str, int]] = field(default_factory=list)
+    returned: list[str] = field(default_factory=list)
+    undecodable: list[str] = field(default_factory=list)
     revoked: list[Span] = field(default_factory=list)
+    contradicted: list[Span] = field(default_factory=list)
     equal: int = 0
     seconds: dict[str, int] = field(default_factory=dict)
     """When those of *differing* were created."""
@@ -223,7 +231,10 @@ class DueStore(Protocol):
         ...
 
     async def not_found(self, due: Due, observed_at: datetime, now: datetime) -> bool:
-        """Stripe does not know it. Returns whether it was stored: then it is marked as gone."""
+        """Stripe does not know it. Returns whether it counts as gone now.
+
+        That takes two such answers an hour apart, and a listing of its second without it.
+        """
         ...
 
 
@@ -234,7 +245,9 @@ class DayStore(Protocol):
         """The days of that span that hold refunds, oldest first; none at all where none is due."""
         ...
 
-    async def days_in_turn(self, start: int, end: int, since: datetime, most: int) -> Sequence[Day]:
+    async def days_in_turn(
+        self, start: int, end: int, since: datetime, now: datetime, most: int
+    ) -> Sequence[Day]:
         """Covered days of that span that were not listed *since*, those listed longest ago first."""
         ...
 

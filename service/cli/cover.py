@@ -169,22 +169,34 @@ def _report(
         "left_out": pair(left_out) if left_out else None,
         "seconds": round(time.perf_counter() - began, 3),
         "requests": progress.requests,
+        "unread": progress.unread,
         **{name: getattr(written, name) for name in written.__slots__},
     }
     if left_out:
         context.tell(_left_out(left_out.start, left_out.end))
     if written.late:
-        context.tell(f"{written.late} refunds turned up late, in seconds that were covered before")
+        context.tell(f"{written.late} refunds arrived late, in seconds that were covered before")
+    if written.returned:
+        context.tell(f"{written.returned} refunds that were marked gone or hidden are listed again")
     context.emit(told, lambda: _sentence(told))
 
 
 def _sentence(told: dict[str, Any]) -> str:
     rate = (told["inserted"] + told["changed"] + told["unchanged"]) / max(told["seconds"], 0.001)
+    left_out = "".join(f", {told[name]:,} {words}" for name, words in LEFT_OUT if told[name])
     return (
         f"{told['job']}: {told['inserted']:,} new, {told['changed']:,} changed,"
-        f" {told['unchanged']:,} unchanged in {told['seconds']:.1f} s"
+        f" {told['unchanged']:,} unchanged{left_out} in {told['seconds']:.1f} s"
         f" ({told['requests']:,} requests, {rate:,.0f} refunds/s)"
     )
+
+
+LEFT_OUT = (
+    ("stale", "read too late to count"),
+    ("quarantined", "not decoded"),
+    ("unread", "not given by Stripe, to be asked for again"),
+)
+"""What a run met and did not store, so that its sentence accounts for all that it read."""
 
 
 def _left_out(start: int, end: int) -> str:

@@ -89,6 +89,7 @@ def _account(a: dict[str, Any]) -> str:
         f"  wanted            {wanted}",
         f"  complete through  {a['complete_through'] or 'nothing yet'}",
         f"  current from      {a['current_from'] or 'not current'}",
+        f"  second look       {_second_look(a)}",
         f"  quarantined       {a['quarantined']}",
         *_nets(a),
         f"  last run          {run['job']} {run['outcome']}, began {run['started_at']}"
@@ -118,7 +119,32 @@ def _nets(a: dict[str, Any]) -> list[str]:
         ),
         f"  to read again     {rechecks['due']:,} due, {rechecks['hinted']:,} hinted at{overdue}{stuck}",
         f"  reads, 30 days    {told}; allowance {a['read_allowance']:,}",
+        *(
+            f"  oldest            {o['what']}: {o['id']}, since {o['since']}: {o['why']}"
+            for o in a["oldest_open"]
+        ),
+        *_misdated(a["misdated"]),
         f"  daemon            {a['daemon'] or 'none'}",
+    ]
+
+
+def _second_look(a: dict[str, Any]) -> str:
+    """A month is complete a day after its end at the earliest, when its last day was listed once more."""
+    through = a["settled_through"]
+    return (
+        f"through {through}; a month is complete once this passes its end" if through else "not yet"
+    )
+
+
+def _misdated(counts: dict[str, int]) -> list[str]:
+    some = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
+    if not some:
+        return []
+    return [
+        (
+            f"  dated ahead       {some}: the database's clock was ahead when they were written;"
+            " they count as never read until they are read again"
+        )
     ]
 
 

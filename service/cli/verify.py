@@ -1,16 +1,19 @@
 """``verify``: what is stored, against what Stripe lists now."""
 
 import time
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from service.cli.app import Context, app, run_async
-from service.cli.cover import From, Month, To
+from service.cli.cover import From, Month, QuarantinedError, To
 from service.cli.progress import shown
 from service.cli.spans import pair, span_of
 from service.domain.errors import DifferenceError
 from service.domain.span import Span
+
+if TYPE_CHECKING:
+    from service.jobs.verify import Verdict
 
 Repair = Annotated[
     bool,
@@ -20,13 +23,15 @@ Repair = Annotated[
 ]
 
 SHOWN = 10
-KINDS = ("missing", "drift", "stale", "hidden", "gone")
+KINDS = ("missing", "drift", "stale", "hidden", "gone", "returned", "undecodable")
 MEANS = {
     "missing": "at Stripe, not stored here",
     "drift": "stored otherwise, and nothing told of a change",
     "stale": "changed at Stripe since they were read; a net has them",
     "hidden": "stored, not listed, still known to Stripe",
-    "gone": "stored, and not known to Stripe any more",
+    "gone": "stored, and not known to Stripe; marked gone after a second such answer an hour later",
+    "returned": "marked gone or hidden here, and listed by Stripe; the mark is cleared",
+    "undecodable": "could not be decoded, so not compared; in quarantine",
 }
 
 
@@ -41,8 +46,9 @@ def verify(
 ) -> None:
     """Read a span again, whatever is covered, and compare every column.
 
-    Ends with 7 when anything is missing, drifted or gone, repaired or not. A refund missing in a
-    covered second takes back what was claimed of it; nothing else is changed without --repair.
+    Ends with 7 when anything is missing, drifted, gone or returned, repaired or not, and with 8 when
+    something could not be decoded. Claims that Stripe's list or the stored rows contradict are revoked, and
+    marks (gone, hidden) of what is listed are cleared; nothing else is changed without --repair.
     """
     first, last = span_of(start, end, month, since=context.settings.since_s, now=int(time.time()))
     run_async(
@@ -85,18 +91,31 @@ async def _verify(context: Context, first: int, last: int, *, repair: bool) -> N
             f"{short_s} seconds of the span are not proven", hint="Close them: refund-sync sync"
         )
     if not verdict.holds:
-        raise DifferenceError(
-            told_short(verdict),
-            hint="They were repaired."
-            if repair
-            else "Put it right: the same command with --repair.",
+        raise DifferenceError(told_short(verdict), hint=_next_step(verdict, repair=repair))
+    if verdict.found.undecodable:
+        raise QuarantinedError(
+            f"objects that could not be decoded: {len(verdict.found.undecodable)}",
+            hint="They were not compared. `refund-sync status` names the oldest in quarantine.",
         )
+
+
+def _next_step(verdict: "Verdict", *, repair: bool) -> str:
+    if not repair:
+        return "Put it right: the same command with --repair."
+    left = []
+    if verdict.unrepaired:
+        left.append(f"{len(verdict.unrepaired)} could not be read and stay as they were")
+    if verdict.gone:
+        left.append(
+            f"{len(verdict.gone)} are asked for again in an hour, before they count as gone"
+        )
+    return f"Repaired, but: {'; '.join(left)}." if left else "They were repaired."
 
 
 def _unproven(beyond: Span | None, *, asked_events: bool) -> list[str]:
     told = [
         "refunds on test clocks: Stripe does not list them",
-        "charges, ledger lines and earlier versions: refunds are compared, with links and destination",
+        "charges, ledger lines and earlier versions: refunds are compared, with their links, destination and marks",
     ]
     if beyond:
         told.append(f"what has not settled: {beyond}")
@@ -119,6 +138,8 @@ def _text(found: dict[str, Any]) -> str:
             if len(ids) > SHOWN:
                 lines.append(f"    and {len(ids) - SHOWN:,} more (--json shows all)")
     lines += [f"  revoked  {span}" for span in found["revoked"][:SHOWN]]
+    if found["unrepaired"]:
+        lines.append(f"  not repaired: {', '.join(found['unrepaired'][:SHOWN])}")
     lines.append("cannot be proven:")
     lines += [f"  {what}" for what in found["cannot_prove"]]
     return "\n".join(lines)

@@ -38,7 +38,16 @@ DAY_S = 24 * HOUR_S
 YOUNG_S = 90 * DAY_S
 PAGE = 100
 
+CONFIRM_S = 3_600
+"""Stripe must answer twice, so long apart, that it does not know an object before it counts as gone."""
+GIVE_UP_AFTER = 10
+"""An id that Stripe did not know so often, over some six weeks, is not asked for any more."""
+LONGEST_S = 32 * DAY_S
+"""Nothing is due later than in so long."""
+
 OPEN, REFERENCE, RETURN_LEG = "open", "reference pending", "return leg unknown"
+UNKNOWN = "unknown"
+"""Stripe answered once that it does not know this id: its second is listed before it is asked for again."""
 SUCCEEDED = "succeeded"
 STATES = (OPEN, REFERENCE, RETURN_LEG)
 """Reasons for which a refund is due by itself."""
@@ -199,16 +208,23 @@ def reads_for(due: Sequence[Due], refunds_by_hour: Mapping[int, int], most: int)
     """
     reads = Reads()
     placed: dict[int, dict[int, list[Due]]] = {}
+    seconds: list[Due] = []
     for one in due:
         if one.created is None or one.kind != "refund" or one.hidden or one.why in ALWAYS_ALONE:
             reads.alone.append(one)
+        elif one.why == UNKNOWN:
+            seconds.append(one)
         else:
             hours = placed.setdefault(one.created // DAY_S * DAY_S, {})
             hours.setdefault(one.created // HOUR_S * HOUR_S, []).append(one)
     totals: Counter[int] = Counter()
     for hour, refunds in refunds_by_hour.items():
         totals[hour // DAY_S * DAY_S] += refunds
-    reads.cost = len(reads.alone)
+    reads.cost = len(reads.alone) + len(seconds)
+    reads.covered += seconds
+    reads.spans += [
+        Span(one.created, one.created + 1) for one in seconds if one.created is not None
+    ]
     for day, hours in placed.items():
         if reads.cost >= most:
             break

@@ -160,6 +160,7 @@ class Rereader:
             raise _UnansweredError(str(error)) from error
 
     async def _put_off(self, due: DueStore, one: Due, began: datetime, error: Exception) -> None:
+        self.progress.unread += 1
         log.warning("recheck.refused", kind=one.kind, id=one.id, error=str(error))
         await due.unread(one, began, self.clock.now())
 
@@ -190,4 +191,4 @@ async def days_to_revisit(store: DayStore, first: int, now: datetime, pages: int
     if start >= end or pages < 1:
         return []
     since = now - timedelta(seconds=REVISIT_AGAIN_S)
-    return days_in_turn(await store.days_in_turn(start, end, since, DAYS_IN_TURN), pages)
+    return days_in_turn(await store.days_in_turn(start, end, since, now, DAYS_IN_TURN), pages)

@@ -25,13 +25,16 @@ MOST = 100_000
 CUTS = 7
 VERIFY = "verify"
 DIFFERS, NOT_LISTED = "differs", "not listed"
+LISTS = ("missing", "holes", "differing", "altered", "unlisted", "returned", "undecodable")
+"""What is found, page by page."""
 
 
 @dataclass(slots=True)
 class Verdict:
     """What verify found: *stale* differ and a net has them, *drift* differ and nothing tells of it.
 
-    *hidden* are stored, not listed and still known to Stripe; *gone* are not known to it any more.
+    *hidden* are stored, not listed and still known to Stripe; *gone* are not known to it. Those *returned*
+    were marked gone or hidden and are listed; the mark is cleared.
     """
 
     found: Compared = field(default_factory=Compared)
@@ -39,11 +42,16 @@ class Verdict:
     drift: list[str] = field(default_factory=list)
     hidden: list[str] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
+    unrepaired: list[str] = field(default_factory=list)
+    """What a repair could not read."""
 
     @property
     def holds(self) -> bool:
-        """Whether nothing is missing, drifted or gone."""
-        return not (self.found.missing or self.drift or self.gone)
+        """Whether nothing is missing, drifted, gone or returned, and the stored rows confirm the claims."""
+        found = self.found
+        return not (
+            found.missing or self.drift or self.gone or found.returned or found.contradicted
+        )
 
 
 class _Comparing:
@@ -67,7 +75,7 @@ class _Comparing:
 
     async def write(self, batch: Batch) -> Written:
         told, into = await self._comparison.compare(batch), self._into
-        for name in ("missing", "holes", "differing", "altered", "unlisted"):
+        for name in LISTS:
             known = getattr(into, name)
             known += [one for one in getattr(told, name) if one not in self._known[name]]
             self._known[name].update(getattr(told, name))
@@ -78,7 +86,8 @@ class _Comparing:
             )
         into.revoked = merged([*into.revoked, *told.revoked])
         self._listed += sum(p.claim.rows for p in batch.proofs if p.stream == REFUNDS)
-        into.equal = max(0, self._listed - len(into.missing) - len(into.differing))
+        other = {*into.missing, *into.differing, *into.returned}
+        into.equal = max(0, self._listed - len(other))
         into.seconds |= told.seconds
         into.fields = dict([*into.fields.items(), *told.fields.items()][:20])
         return Written(unchanged=told.equal, changed=len(told.differing), late=len(told.holes))
@@ -151,10 +160,11 @@ def cut(span: Span, chance: Random) -> list[Span]:
 
 
 def told_short(verdict: Verdict) -> str:
-    parts = {
+    parts: dict[str, Sequence[object]] = {
         "missing": verdict.found.missing, "drifted": verdict.drift, "gone": verdict.gone,
+        "returned": verdict.found.returned, "claims contradicted": verdict.found.contradicted,
     }  # fmt: skip
-    return ", ".join(f"{len(ids)} {name}" for name, ids in parts.items() if ids)
+    return ", ".join(f"{len(some)} {name}" for name, some in parts.items() if some)
 
 
 def told(verdict: Verdict) -> dict[str, Any]:
@@ -169,7 +179,11 @@ def told(verdict: Verdict) -> dict[str, Any]:
         "altered_here": found.altered,
         "hidden": verdict.hidden,
         "gone": verdict.gone,
+        "returned": found.returned,
+        "undecodable": found.undecodable,
+        "unrepaired": verdict.unrepaired,
         "revoked": [str(span) for span in found.revoked],
+        "contradicted": [str(span) for span in found.contradicted],
         "differences": found.fields,
     }
 

@@ -127,7 +127,8 @@ def _of_payment(
 def _refund_place(sim: Simulator, request: web.Request, world: World) -> int:
     object_id = request.match_info["id"]
     place = world.place_of(object_id) if _in_mode(request, world) else None
-    if place is None or world.created[place] > sim.second():
+    denied = object_id in sim.faults.denied
+    if place is None or denied or world.created[place] > sim.second():
         raise no_such("refund", object_id)
     return place
 

@@ -45,6 +45,8 @@ class Faults:
     account_unknown: bool = False
     statuses: dict[str, int] = field(default_factory=dict)
     """Ids, and the status that each request gets which names one."""
+    denied: list[str] = field(default_factory=list)
+    """Refunds that are listed, and whose id is answered as unknown: a copy that lags."""
     next: int = -1
 
     def set(self, values: dict[str, object]) -> None:

@@ -164,7 +164,7 @@ async def _met(
         remembered=await records.account_of_key(database, digest),
         account_id_setting=settings.account_id,
         livemode=key.livemode,
-        newest_stored=lambda account_id: records.newest_refund(database, account_id),
+        newest_stored=lambda account_id: records.newest_refunds(database, account_id),
     )
     met = await records.meet_account(
         database, identity.account_id, livemode=key.livemode, wanted_from=settings.since_s,

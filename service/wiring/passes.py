@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import structlog
 
-from service.adapters.postgres import fold
+from service.adapters.postgres import fold, rechecks
 from service.adapters.postgres import runs as records
 from service.adapters.postgres.store import PostgresStore
 from service.adapters.stripe.errors import StripeAccessError
@@ -199,10 +199,12 @@ async def close_gaps(account: Account) -> None:
 
 async def fold_claims(account: Account) -> None:
     """Folds the claims of months long past, and forgets old runs, so that their number does not grow with time."""
-    await records.tidy_runs(account.database, account.id)
-    months = await fold.fold_claims(account.database, account.id, account.clock.now())
-    if months:
-        log.info("claims.folded", account_id=account.id, months=months)
+    now = account.clock.now()
+    await rechecks.redate(account.database, account.id, now)
+    await records.tidy_runs(account.database, account.id, now)
+    folded = await fold.fold_claims(account.database, account.id, now)
+    if folded:
+        log.info("claims.folded", account_id=account.id, spans=folded)
 
 
 async def revisit(account: Account, progress: Progress, most: int) -> int:

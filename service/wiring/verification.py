@@ -7,7 +7,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from service.domain import pace
-from service.domain.span import Span, span_or_none, total_seconds
+from service.domain.span import Span, merged, span_or_none, total_seconds
 from service.jobs import plan
 from service.jobs import verify as verifying
 from service.ports import Progress, reads_for
@@ -27,6 +27,9 @@ async def verify(
         permitted = await passes.may_read_events(account, Progress())
         async with passes.recorded_run(account, "verify", span, progress) as (run, store):
             verdict, short_s = await _verified(account, run, store, span, progress, permitted)
+            contradicted = await account.comparison(run).revoke_contradicted(span)
+            verdict.found.revoked = merged([*verdict.found.revoked, *contradicted])
+            verdict.found.contradicted = contradicted
             if repair:
                 short_s += await _repaired(account, run, store, span, verdict, progress)
             if not verdict.holds:
@@ -62,7 +65,7 @@ async def _repaired(
 
     Those that had not settled when Stripe was asked are not counted.
     """
-    again = passes.rereader(account, store, progress)
+    again, began = passes.rereader(account, store, progress), account.database.clock.now()
     missing = await plan.gaps_in(store, span)
     if missing:
         await again.list_again(missing, verifying.VERIFY)
@@ -71,5 +74,7 @@ async def _repaired(
     await account.comparison(run).miss(unlisted, asked_at, account.clock.now())
     chosen = verifying.Chosen(account.due(hinted=False), verifying.to_read(verdict))
     await again.drain(chosen, passes.UNBOUNDED, source=verifying.VERIFY)
+    wrong = [*verdict.found.missing, *verdict.found.differing]
+    verdict.unrepaired = await account.comparison(run).unread_since(wrong, began)
     settled = span_or_none(span.start, min(span.end, progress.settle_bound or span.end))
     return total_seconds(await plan.gaps_in(store, settled)) if settled else 0

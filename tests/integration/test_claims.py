@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
+from service.domain.recheck import HOUR_S as HOUR
 from service.domain.span import Span
 from tests.builders import (
     CREATED,
@@ -128,10 +129,10 @@ async def test_undecodable_objects_are_kept_once_and_resolved_when_they_can_be_r
     assert not await audit(pool)
 
 
-async def test_an_object_without_a_name_is_resolved_by_a_whole_read_that_lacks_it(
+async def test_an_object_without_a_name_is_gone_once_its_whole_time_was_listed_twice_without_it(
     store: PostgresStore, pool: Pool
 ) -> None:
-    """All of the seconds that it may have been created in must have been read since."""
+    """All of the seconds that it may have been created in must have been listed since, an hour apart."""
 
     async def read(seen: float, *payloads: str, span: Span = NEAR) -> list[str]:
         odd = [an_undecodable(None, payload=p, earliest=CREATED - 50) for p in payloads]
@@ -145,9 +146,13 @@ async def test_an_object_without_a_name_is_resolved_by_a_whole_read_that_lacks_i
     assert await read(10, *both) == both
     assert await read(20, span=Span(NEAR.start, CREATED)) == both
     assert await read(20, span=Span(CREATED - 49, NEAR.end)) == both
-    assert await read(30, both[0]) == both[:1]
-    assert await read(5) == both[:1]
-    assert await read(40) == []
+    assert await read(30, both[0]) == both
+    assert await read(3_619, both[0]) == both, "not quite an hour"
+    assert await read(3_621, both[0]) == both[:1]
+    assert await read(5) == both[:1], "a listing from before it was last received"
+    assert await read(3_640) == both[:1]
+    assert await read(3_650 + HOUR) == []
+    assert {r["resolution"] for r in await rows(pool, "quarantine")} == {"gone"}
 
 
 async def test_a_claim_holds_though_its_refund_was_fetched_first_and_changed_since(

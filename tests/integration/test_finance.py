@@ -40,7 +40,8 @@ async def finance(database: str) -> AsyncIterator[asyncpg.Connection]:
     )
     await connection.execute(
         "INSERT INTO refund_sync.coverage (account_id, stream, covered) VALUES"
-        " ($1, 'refunds', int8multirange(int8range($2, $3), int8range($4, $5)))",
+        " ($1, 'refunds', int8multirange(int8range($2, $3), int8range($4, $5))),"
+        " ($1, 'refunds:settled', int8multirange(int8range($2, $5)))",
         ACCOUNT, epoch(2026, 1, 1), epoch(2026, 2, 8), epoch(2026, 2, 15), epoch(2026, 4, 1),
     )  # fmt: skip
     for id_, amount, currency, status in (
@@ -136,6 +137,24 @@ async def test_a_month_is_complete_when_all_of_it_is_covered(finance: asyncpg.Co
     assert (gap.lower.day, gap.upper.day) == (8, 15)
 
 
+async def test_a_month_is_covered_before_its_second_look_and_complete_after_it(
+    finance: asyncpg.Connection,
+) -> None:
+    async def january() -> tuple[str, bool]:
+        row = (await months(finance))[date(2026, 1, 1)]
+        return row["state"], row["complete"]
+
+    assert await january() == ("complete", True)
+    for lacks in ("refunds:settled", "refunds"):
+        await finance.execute(
+            "UPDATE refund_sync.coverage SET covered = covered - int8multirange(int8range($1, $2))"
+            " WHERE stream = $3",
+            epoch(2026, 1, 31), epoch(2026, 1, 31) + 1, lacks,
+        )  # fmt: skip
+        state = "covered" if lacks == "refunds:settled" else "partial"
+        assert await january() == (state, False)
+
+
 async def test_a_month_that_lacks_one_second_is_not_complete(finance: asyncpg.Connection) -> None:
     await finance.execute(
         "UPDATE refund_sync.coverage SET covered = covered - int8multirange(int8range($1, $2))",
@@ -151,7 +170,7 @@ async def test_the_current_month_is_never_complete(finance: asyncpg.Connection) 
     )
     found = await months(finance)
     current = max(found)
-    assert not found[current]["complete"]
+    assert (found[current]["complete"], found[current]["state"]) == (False, "partial")
     assert all(row["complete"] for month, row in found.items() if month != current)
 
 

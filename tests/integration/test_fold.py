@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from service.adapters.postgres.fold import FEW, fold_claims
+from service.adapters.postgres.claims import revoke
+from service.adapters.postgres.fold import fold_claims
+from service.adapters.postgres.queries import query
 from service.adapters.postgres.store import Database, PostgresStore
 from service.domain.span import Span
 from tests.builders import a_batch, a_proof, a_reading, a_refund, an_observation
@@ -41,7 +43,7 @@ async def test_a_month_of_claims_becomes_one_for_each_stretch(pool: Pool) -> Non
     await a_month_of_claims(store, gap=True)
     before = await store.covered("refunds")
     assert len(await rows(pool, "coverage_claim")) == CLAIMS - 1
-    assert await fold_claims(database, ACCOUNT, LATER) == 1
+    assert await fold_claims(database, ACCOUNT, LATER) == 4, "three days, then their month"
     claims = await rows(pool, "coverage_claim")
     assert [claim["rows"] for claim in claims] == [10, CLAIMS - 11]
     assert await store.covered("refunds") == before
@@ -69,29 +71,57 @@ async def test_a_refund_that_is_listed_no_more_keeps_no_month_from_being_folded(
         "UPDATE refund_sync.refund SET hidden_at = observed_at - interval '1 second' WHERE id = 're_017'"
     )
     assert not await audit(pool)
-    assert await fold_claims(database, ACCOUNT, LATER) == 1
+    assert await fold_claims(database, ACCOUNT, LATER) == 4
     assert not await audit(pool)
 
 
-async def test_claims_that_the_rows_do_not_bear_out_are_kept_for_whoever_looks(pool: Pool) -> None:
-    database, store = account_of(pool)
-    await a_month_of_claims(store)
-    await pool.execute("DELETE FROM refund_sync.refund WHERE id = 're_017'")
-    assert await fold_claims(database, ACCOUNT, LATER) == 0
-    assert len(await rows(pool, "coverage_claim")) == CLAIMS
-
-
-async def test_recent_months_few_claims_and_months_with_a_revocation_are_left_alone(
+async def test_claims_that_the_rows_contradict_are_revoked_so_that_their_span_is_read_again(
     pool: Pool,
 ) -> None:
     database, store = account_of(pool)
     await a_month_of_claims(store)
-    soon = datetime.fromtimestamp(MONTH, UTC) + timedelta(days=32)
-    assert await fold_claims(database, ACCOUNT, soon) == 0
-    await pool.execute(
-        "INSERT INTO refund_sync.coverage_claim (account_id, stream, kind, span, rows, digest, observed_at)"
-        " VALUES ($1, 'refunds', 'revoked', int8range($2, $3), 0, 0, now())",
-        ACCOUNT, MONTH + HOUR, MONTH + 2 * HOUR,
-    )  # fmt: skip
-    assert await fold_claims(database, ACCOUNT, LATER) == 0
-    assert FEW < CLAIMS
+    await pool.execute("DELETE FROM refund_sync.refund WHERE id = 're_017'")
+    await fold_claims(database, ACCOUNT, LATER)
+    lost = Span(MONTH + 17 * HOUR, MONTH + 18 * HOUR)
+    covered = await store.covered("refunds")
+    assert covered == [Span(MONTH, lost.start), Span(lost.end, MONTH + CLAIMS * HOUR)]
+    assert not await pool.fetch(query("audit_coverage"))
+    await fold_claims(database, ACCOUNT, LATER)
+    assert await store.covered("refunds") == covered, "what was revoked is not revoked again"
+
+
+async def test_days_are_folded_after_three_days_and_months_after_five_weeks(pool: Pool) -> None:
+    database, store = account_of(pool)
+    await a_month_of_claims(store)
+    begin = datetime.fromtimestamp(MONTH, UTC)
+    assert await fold_claims(database, ACCOUNT, begin + timedelta(days=3)) == 0
+    assert await fold_claims(database, ACCOUNT, begin + timedelta(days=4)) == 1
+    assert len(await rows(pool, "coverage_claim")) == CLAIMS - 24 + 1
+    assert await fold_claims(database, ACCOUNT, begin + timedelta(days=31 + 34)) == 2
+    assert len(await rows(pool, "coverage_claim")) == 3
+    assert await fold_claims(database, ACCOUNT, begin + timedelta(days=31 + 35)) == 1
+    assert len(await rows(pool, "coverage_claim")) == 1
+    assert not await audit(pool)
+
+
+async def test_a_revocation_keeps_only_the_claims_that_it_touches_from_being_folded(
+    pool: Pool,
+) -> None:
+    database, store = account_of(pool)
+    await a_month_of_claims(store)
+    revoked = Span(MONTH + 5 * HOUR + 100, MONTH + 6 * HOUR + 100)
+    async with pool.acquire() as connection, connection.transaction():
+        await revoke(connection, ACCOUNT, None, [revoked], LATER - timedelta(days=99))
+    before = await store.covered("refunds")
+    await fold_claims(database, ACCOUNT, LATER)
+    claims = [
+        (c["kind"], c["span"].lower, c["span"].upper) for c in await rows(pool, "coverage_claim")
+    ]
+    assert sorted(claims) == sorted([
+        ("covered", MONTH, MONTH + 5 * HOUR),
+        ("covered", MONTH + 5 * HOUR, MONTH + 6 * HOUR), ("covered", MONTH + 6 * HOUR, MONTH + 7 * HOUR),
+        ("revoked", revoked.start, revoked.end),
+        ("covered", MONTH + 7 * HOUR, MONTH + CLAIMS * HOUR),
+    ])  # fmt: skip
+    assert await store.covered("refunds") == before
+    assert not await audit(pool)

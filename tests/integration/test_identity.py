@@ -18,7 +18,7 @@ from tests.integration.loopback import a_stripe, a_world
 from tests.integration.warehouse import ACCOUNT
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from service.adapters.postgres.connect import Pool
     from service.adapters.postgres.store import Database, PostgresStore
@@ -31,14 +31,14 @@ NAMELESS = ACCOUNT_HIDDEN | {"account_unknown": True}
 
 @asynccontextmanager
 async def asked(
-    faults: dict[str, Any], *, setting: str | None = None, stored: str | None = None
+    faults: dict[str, Any], *, setting: str | None = None, stored: Sequence[str] = ()
 ) -> AsyncIterator[tuple[Identity, Simulator]]:
     """Who we are, by a Stripe that answers so."""
     world = a_world(20)
 
-    async def newest(account_id: str) -> str | None:
+    async def newest(account_id: str) -> list[str]:
         assert account_id == setting
-        return world.plain(19)["id"] if stored == "its newest" else stored
+        return [world.plain(19)["id"] if one == "its newest" else one for one in stored]
 
     async with a_stripe(world) as (stripe, client):
         stripe.faults.set(faults)
@@ -92,11 +92,14 @@ async def test_a_key_that_is_wrong_is_no_reason_to_believe_the_setting() -> None
             pass
 
 
-async def test_an_account_that_is_only_set_must_know_the_newest_stored_refund() -> None:
-    async with asked(NAMELESS, setting=OURS, stored="its newest") as (identity, _):
+@pytest.mark.parametrize("stored", [["its newest"], ["re_deleted", "re_gone", "its newest"]])
+async def test_an_account_that_is_only_set_must_know_one_of_the_newest_stored_refunds(
+    stored: list[str],
+) -> None:
+    async with asked(NAMELESS, setting=OURS, stored=stored) as (identity, _):
         assert identity == Identity(OURS, livemode=False, confirmed=False)
     with pytest.raises(SettingError, match=r"re_of_another.*another account"):
-        async with asked(NAMELESS, setting=OURS, stored="re_of_another"):
+        async with asked(NAMELESS, setting=OURS, stored=["re_of_another", "re_of_others"]):
             pass
 
 

@@ -278,27 +278,6 @@ async def test_an_unknown_object_is_asked_for_ever_less_often_and_keeps_nothing_
     assert await queued(pool) == {"re_1": "hint"}
 
 
-async def test_a_stored_refund_that_stripe_does_not_know_is_gone_and_comes_back_if_it_is_seen_again(
-    store: PostgresStore, pool: Pool
-) -> None:
-    await store.write(batch_of(an_observation(seen=0), claimed=True))
-    await store.write(relisting(asked=300))
-    due, now = due_of(pool), at(1)
-    for tried in range(4):
-        (one,) = await due.due(now, 10)
-        assert await due.not_found(one, at(400), now)
-        assert await queued(pool) == ({} if tried == 3 else {"re_1": "gone"})
-        now += timedelta(days=30)
-    assert (await the_refund(pool))["gone_at"] == at(400)
-    assert await pool.fetch("SELECT FROM finance.refunds") == []
-    assert len(await rows(pool, "refund_version")) == 1
-    assert not await audit(pool)
-    await store.write(relisting(an_observation(seen=500), asked=500))
-    refund = await the_refund(pool)
-    assert (refund["gone_at"], refund["hidden_at"], refund["version"]) == (None, None, 1)
-    assert not await audit(pool)
-
-
 async def test_a_read_that_began_before_the_last_one_does_not_call_a_refund_gone(
     store: PostgresStore, pool: Pool
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
@@ -59,7 +59,7 @@ async def test_whoever_begins_ends_the_runs_of_its_account_that_were_killed_late
     assert await outcome_of(pool, killed) == ("stopped", "killed before it could end")
     for run_id in (living, other, before):
         assert await outcome_of(pool, run_id) == ("running", None)
-    await tidy_runs(warehouse, ACCOUNT)
+    await tidy_runs(warehouse, ACCOUNT, datetime.now(UTC))
     assert await outcome_of(pool, before) == ("stopped", "killed before it could end")
     assert await outcome_of(pool, living) == ("running", None)
 
@@ -68,7 +68,7 @@ async def test_a_run_that_was_taken_to_be_killed_and_lives_ends_as_it_does_and_o
     pool: Pool, warehouse: Database
 ) -> None:
     run_id = await begun(warehouse, ago=timedelta(hours=1), silent=timedelta(hours=1))
-    await tidy_runs(warehouse, ACCOUNT)
+    await tidy_runs(warehouse, ACCOUNT, datetime.now(UTC))
     assert (await outcome_of(pool, run_id))[0] == "stopped"
     await Runs(warehouse).end(run_id, "ok")
     await Runs(warehouse).end(run_id, "failed", "told twice")
@@ -95,7 +95,7 @@ async def test_runs_that_ended_long_ago_are_forgotten_unless_a_claim_names_them(
     await PostgresStore(warehouse, ACCOUNT, claiming).write(
         batch_of(an_observation(), claimed=True)
     )
-    await tidy_runs(warehouse, ACCOUNT)
+    await tidy_runs(warehouse, ACCOUNT, datetime.now(UTC))
     assert {run["id"] for run in await rows(pool, "run")} == {claiming, recent, other, going_on}
 
 

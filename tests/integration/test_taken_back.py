@@ -100,13 +100,22 @@ async def test_what_was_read_before_the_read_that_refuted_it_is_not_claimed_agai
     assert not await audit(pool)
 
 
-async def test_a_month_of_which_something_is_taken_back_just_now_is_not_folded(
+async def test_claims_that_a_revocation_touches_just_now_are_not_folded(
     pool: Pool, store: PostgresStore
 ) -> None:
     await a_month_of_claims(store)
-    async with uncommitted(pool, Span(MONTH + HOUR, MONTH + 2 * HOUR), 1000):
+    revoked = Span(MONTH + HOUR, MONTH + 2 * HOUR)
+    async with uncommitted(pool, revoked, 1000):
         folding = asyncio.create_task(fold_claims(Database(pool, deadline_s=20), ACCOUNT, LATER))
         await ended_or_stuck(folding, pool)
-    assert await folding == 0
-    assert len(await rows(pool, "coverage_claim")) == CLAIMS + 1
+        assert not folding.done()
+    await folding
+    end = MONTH + CLAIMS * HOUR
+    assert await store.covered("refunds") == [
+        Span(MONTH, revoked.start), Span(revoked.end, end),
+    ]  # fmt: skip
+    kept = [
+        c["kind"] for c in await rows(pool, "coverage_claim") if c["span"].lower == revoked.start
+    ]
+    assert sorted(kept) == ["covered", "revoked"]
     assert not await audit(pool)

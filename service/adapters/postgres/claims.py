@@ -9,6 +9,7 @@ from asyncpg import Range
 
 from service.adapters.postgres.queries import query
 from service.adapters.postgres.rows import columns_of, time_of
+from service.domain.recheck import CONFIRM_S
 from service.domain.span import Span, merged
 from service.domain.walk import digest_of
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from service.ports import Batch, Proof
 
 REFUNDS = "refunds"
+STREAMS = (REFUNDS, f"{REFUNDS}:settled")
+"""Streams of refunds: their claims are checked against the stored rows."""
 
 
 def range_of(span: Span) -> Range[int]:
@@ -50,17 +53,40 @@ async def write_claims(
     others = await _counted_besides(connection, account_id, proofs)
     for stream in streams:
         own = [proof for proof in proofs if proof.stream == stream]
-        counted = [_counted(p, others if p.stream.startswith(REFUNDS) else []) for p in own]
-        spans = [range_of(p.claim.span) for p in own]
-        claimed = await connection.fetch(
-            query("add_claims"), account_id, stream, run_id, spans,
-            [rows for rows, _ in counted], [digest for _, digest in counted],
-            [p.observed_at for p in own],
-        )  # fmt: skip
-        if claimed:
-            added = [row["span"] for row in claimed]
+        added = await _claim(connection, account_id, run_id, stream, own, others)
+        if added:
             await connection.execute(query("add_coverage"), account_id, stream, added)
     return late
+
+
+async def _claim(
+    connection: Connection,
+    account_id: str,
+    run_id: UUID | None,
+    stream: str,
+    proofs: Sequence[Proof],
+    others: Sequence[_Other],
+) -> list[Range[int]]:
+    """The spans that are claimed now: by claims of their own, or where nothing was listed by a longer one."""
+    counted = [_counted(p, others if stream.startswith(REFUNDS) else []) for p in proofs]
+    spans = merged([p.claim.span for p in proofs])
+    if len(spans) == 1 and not any(rows for rows, _ in counted) and not _lists_anything(proofs):
+        began_at = min(p.observed_at for p in proofs)
+        longer = await connection.fetch(
+            query("extend_claim"), account_id, stream, range_of(spans[0]), began_at
+        )
+        if longer:
+            return [row["span"] for row in longer]
+    claimed = await connection.fetch(
+        query("add_claims"), account_id, stream, run_id, [range_of(p.claim.span) for p in proofs],
+        [rows for rows, _ in counted], [digest for _, digest in counted],
+        [p.observed_at for p in proofs],
+    )  # fmt: skip
+    return [row["span"] for row in claimed]
+
+
+def _lists_anything(proofs: Sequence[Proof]) -> bool:
+    return any(proof.claim.rows or proof.claim.listed for proof in proofs)
 
 
 async def lock_coverage(connection: Connection, account_id: str, streams: Sequence[str]) -> None:
@@ -111,10 +137,9 @@ async def queue_unlisted(
     own = [proof for proof in proofs if proof.stream == REFUNDS]
     if not own:
         return []
-    listed = sorted(frozenset[str]().union(*(proof.claim.listed for proof in own)))
     found = await connection.fetch(
         query("queue_unlisted"), account_id, now, [range_of(p.claim.span) for p in own],
-        [p.observed_at for p in own], listed,
+        [p.observed_at for p in own], _listed(own),
     )  # fmt: skip
     return [row[0] for row in found]
 
@@ -128,9 +153,8 @@ async def revoke(
 ) -> list[Span]:
     """Takes back what was claimed of these spans, in both streams of refunds. Returns what that was."""
     taken: list[Span] = []
-    streams = (REFUNDS, f"{REFUNDS}:settled")
-    await lock_coverage(connection, account_id, streams)
-    for stream in streams:
+    await lock_coverage(connection, account_id, STREAMS)
+    for stream in STREAMS:
         ranges = [range_of(span) for span in spans]
         found = await connection.fetch(
             query("revoke"), account_id, stream, run_id, ranges, observed_at
@@ -154,22 +178,35 @@ async def write_quarantine(
             query("queue_rechecks"), account_id, named, ["in quarantine"] * len(named),
             [now + timedelta(days=1)] * len(named),
         )  # fmt: skip
+        await connection.execute(
+            query("watch_quarantined"), account_id, named, now + timedelta(days=1)
+        )
     return len(found)
 
 
 async def release_quarantined(connection: Connection, account_id: str, batch: Batch) -> None:
-    """Releases what could be decoded this time, and what has no id and is not listed any more."""
+    """Releases what could be decoded this time."""
     seen = [(o.refund.id, o.observed_at) for r in batch.readings for o in r.observations]
     if seen:
         await connection.execute(
             query("resolve_quarantine"), account_id, REFUNDS, *columns_of(seen)
         )
-    own = [(range_of(p.claim.span), p.observed_at) for p in batch.proofs if p.stream == REFUNDS]
+
+
+async def miss_quarantined(connection: Connection, account_id: str, batch: Batch) -> None:
+    """Notes which objects in quarantine the listings of this batch lack, and releases those that are gone."""
+    own = [proof for proof in batch.proofs if proof.stream == REFUNDS]
     if own:
         nameless = [b.payload for r in batch.readings for b in r.undecodable if b.object_id is None]
+        spans = [(range_of(p.claim.span), p.observed_at) for p in own]
         await connection.execute(
-            query("resolve_nameless_quarantine"), account_id, REFUNDS, *columns_of(own), nameless
-        )
+            query("miss_quarantined"), account_id, REFUNDS, *columns_of(spans), _listed(own),
+            nameless, timedelta(seconds=CONFIRM_S),
+        )  # fmt: skip
+
+
+def _listed(proofs: Sequence[Proof]) -> list[str]:
+    return sorted(frozenset[str]().union(*(proof.claim.listed for proof in proofs)))
 
 
 async def _keep(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from service.adapters.postgres import claims, rows
+from service.adapters.postgres import claims, fold, rows
 from service.adapters.postgres.claims import REFUNDS, range_of
+from service.adapters.postgres.order import known_at
 from service.adapters.postgres.queries import query
-from service.adapters.postgres.writer import FORM_BYTES, latest_by_id, locked_refunds
-from service.domain.span import Span
+from service.adapters.postgres.sorting import latest_by_id
+from service.adapters.postgres.writer import FORM_BYTES, locked_refunds
+from service.domain.span import Span, instant, merged
 from service.ports import Compared
 
 if TYPE_CHECKING:
@@ -31,7 +33,8 @@ async def compare_batch(
     connection: Connection, account_id: str, run_id: UUID | None, batch: Batch
 ) -> Compared:
     """All of it in the caller's transaction. A read older than ours says nothing against a row."""
-    seen = latest_by_id([o for r in batch.readings for o in r.observations])
+    now = await connection.fetchval(query("database_time"))
+    seen = latest_by_id([o for r in batch.readings for o in r.observations], now)
     ids = [o.refund.id for o in seen]
     covered = await _covered(connection, account_id, seen)
     stored = await locked_refunds(connection, account_id, ids)
@@ -39,9 +42,16 @@ async def compare_batch(
     for observation in seen:
         row = stored.get(observation.refund.id)
         if row is not None:
-            _compare(found, dict(row.items()), observation)
+            _compare(found, dict(row.items()), observation, now)
     if found.altered:
         await connection.execute(query("distrust"), account_id, found.altered)
+    if found.returned:
+        await connection.execute(query("clear_marks"), account_id, found.returned)
+    found.undecodable = [
+        u.object_id or f"without an id, created {instant(u.earliest)} to {instant(u.latest)}"
+        for r in batch.readings
+        for u in r.undecodable
+    ]
     found.unlisted = await _unlisted(connection, account_id, batch)
     seconds = {o.refund.id: o.refund.created for o in seen}
     found.holes = [i for i in found.missing if seconds[i] in covered]
@@ -59,9 +69,13 @@ async def _covered(
     return frozenset(row[0] for row in told)
 
 
-def _compare(found: Compared, row: dict[str, Any], seen: Observation) -> None:
+def _compare(found: Compared, row: dict[str, Any], seen: Observation, now: datetime) -> None:
+    began_at = known_at(seen.observed_at, now)
+    marked_at = max((mark for mark in (row["gone_at"], row["hidden_at"]) if mark), default=None)
+    if marked_at and began_at >= marked_at:
+        found.returned.append(seen.refund.id)
     changes = rows.changes_between(row, seen)
-    if not changes or seen.observed_at < row["observed_at"]:
+    if not changes or began_at < row["observed_at"]:
         found.equal += 1
         return
     found.differing.append(seen.refund.id)
@@ -115,6 +129,26 @@ class PostgresComparison:
     async def told_of(self, ids: Sequence[str], since: datetime) -> list[str]:
         found = await self._database.fetch("told_of", self._account_id, list(ids), since)
         return [row[0] for row in found]
+
+    async def unread_since(self, ids: Sequence[str], since: datetime) -> list[str]:
+        """Those that are not stored, or were last read before."""
+        found = await self._database.fetch("unread_since", self._account_id, list(ids), since)
+        return [row[0] for row in found]
+
+    async def revoke_contradicted(self, span: Span) -> list[Span]:
+        """Revokes claims on *span* that the stored rows contradict. Returns their spans."""
+
+        async def revoke(connection: Connection) -> list[Span]:
+            await claims.lock_coverage(connection, self._account_id, claims.STREAMS)
+            return [
+                contradicted
+                for stream in claims.STREAMS
+                for contradicted in await fold.revoke_contradicted(
+                    connection, self._account_id, stream, span
+                )
+            ]
+
+        return merged(await self._database.patiently(revoke))
 
     async def miss(self, ids: Sequence[str], observed_at: datetime, now: datetime) -> None:
         if ids:

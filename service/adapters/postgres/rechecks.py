@@ -10,7 +10,11 @@ from service.adapters.postgres.claims import range_of
 from service.adapters.postgres.queries import query
 from service.adapters.postgres.rows import columns_of
 from service.domain.recheck import (
+    CONFIRM_S,
+    GIVE_UP_AFTER,
+    LONGEST_S,
     STATES,
+    UNKNOWN,
     Day,
     Due,
     backoff_s,
@@ -33,6 +37,7 @@ UNHYDRATED, OVERLAP, QUARANTINED = "unhydrated", "overlapping reads differ", "in
 NOT_LISTED, HIDDEN, NOT_FOUND, GONE = "not listed", "hidden", "not found", "gone"
 HIDDEN_AGAIN = timedelta(days=7)
 GONE_AGAIN = timedelta(days=30)
+CONFIRM = timedelta(seconds=CONFIRM_S)
 GONE_TRIES = 3
 
 
@@ -121,9 +126,14 @@ async def check(
 
 
 def _patience(due: Due) -> timedelta:
-    """How long to leave alone what still waits: what is in quarantine is looked at daily."""
+    """How long to leave alone what is still pending: what is in quarantine is looked at daily.
+
+    What Stripe did not know is asked for by its id as soon as its second was listed without it.
+    """
     if due.why == QUARANTINED:
         return timedelta(days=1)
+    if due.why == UNKNOWN and due.attempts <= 1:
+        return timedelta()
     return timedelta(seconds=backoff_s(due.attempts + 1))
 
 
@@ -198,18 +208,14 @@ class PostgresDue:
         key = (self._account_id, due.kind, due.id)
 
         async def write(connection: Connection) -> bool:
-            gone = due.created is not None and due.kind == "refund"
-            if gone:
-                await connection.fetchval(
-                    query("refund_is_gone"), self._account_id, due.id, observed_at
-                )
-            if gone and due.attempts >= GONE_TRIES:
+            gone = await _is_gone(connection, self._account_id, due, observed_at)
+            again = _asked_again(due, gone=gone)
+            if again is None:
                 await connection.execute(query("drop_recheck"), *key, observed_at)
-                return gone
-            again = GONE_AGAIN if gone else timedelta(seconds=backoff_s(due.attempts + 1))
-            why = GONE if gone else NOT_FOUND
-            await connection.execute(query("ask_later"), *key, now + again, why, observed_at)
-            return gone
+            else:
+                why, after = again
+                await connection.execute(query("ask_later"), *key, now + after, why, observed_at)
+            return bool(gone)
 
         return await self._database.patiently(write)
 
@@ -218,11 +224,43 @@ class PostgresDue:
             lambda connection: days_of(connection, self._account_id, start, end, now)
         )
 
-    async def days_in_turn(self, start: int, end: int, since: datetime, most: int) -> list[Day]:
+    async def days_in_turn(
+        self, start: int, end: int, since: datetime, now: datetime, most: int
+    ) -> list[Day]:
         found = await self._database.fetch(
-            "days_in_turn", self._account_id, start, end, most, since
+            "days_in_turn", self._account_id, start, end, most, since, now
         )
         return [Day(*row) for row in found]
+
+
+async def _is_gone(
+    connection: Connection, account_id: str, due: Due, observed_at: datetime
+) -> bool | None:
+    """Whether an object is gone that Stripe just answered not to know; None where none of that id is here."""
+    if due.kind != "refund":
+        return None
+    answer = (account_id, due.id, observed_at, CONFIRM)
+    stored = await connection.fetchval(query("refund_is_unknown"), *answer)
+    odd = await connection.fetchval(query("quarantined_is_unknown"), *answer)
+    verdicts = [verdict for verdict in (stored, odd) if verdict is not None]
+    return all(verdicts) if verdicts else None
+
+
+def _asked_again(due: Due, *, gone: bool | None) -> tuple[str, timedelta] | None:
+    """Why and after what time an object that Stripe does not know is asked for again; None for no more."""
+    if gone is None:
+        over = due.attempts >= GIVE_UP_AFTER
+        return None if over else (NOT_FOUND, timedelta(seconds=backoff_s(due.attempts + 1)))
+    if gone:
+        over = due.why == GONE and due.attempts >= GONE_TRIES
+        return None if over else (GONE, GONE_AGAIN)
+    after_s = max(CONFIRM_S + CONFIRM_S // 60, backoff_s(due.attempts) if due.attempts else 0)
+    return UNKNOWN, timedelta(seconds=after_s)
+
+
+async def redate(database: Database, account_id: str, now: datetime) -> None:
+    """Nothing stays due at a time that only a clock could have made up that was ahead."""
+    await database.execute("redate_rechecks", account_id, now, timedelta(seconds=LONGEST_S))
 
 
 async def hurry_quarantined(database: Database, account_id: str, now: datetime) -> None:
@@ -257,6 +295,7 @@ class EventGaps:
 
     async def close(self, now: datetime) -> list[Span]:
         async def write(connection: Connection) -> list[Span]:
+            await connection.execute(query("redate_event_gaps"), self._account_id)
             found = await connection.fetch(
                 query("close_event_gaps"), self._account_id, now, list(STATES)
             )

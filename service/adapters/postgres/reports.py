@@ -54,6 +54,15 @@ async def reads_of_all(connection: Connection, allowance: int | None) -> list[Re
     return [await _reads(connection, row["id"], allowance) for row in found]
 
 
+async def misdated_of_all(connection: Connection) -> dict[str, dict[str, int]]:
+    """By account, how many rows of each kind lie in the future."""
+    found: dict[str, dict[str, int]] = {}
+    for row in await connection.fetch(query("status_accounts")):
+        counts = await connection.fetchrow(query("misdated"), row["id"])
+        found[row["id"]] = dict(counts.items()) if counts else {}
+    return found
+
+
 async def _reads(connection: Connection, account_id: str, allowance: int | None) -> Reads:
     since = datetime.now(UTC) - timedelta(days=30)
     counted = await connection.fetch(query("reads_by_class"), account_id, since.date())
@@ -72,6 +81,9 @@ async def _nets(connection: Connection, account_id: str, allowance: int | None) 
     days = await days_of(connection, account_id, _day(now, 90), _day(now, 0), now, overdue=2)
     late = due_days(days, now.timestamp(), overdue=2)
     covered = await connection.fetchval(query("covered"), account_id, "events")
+    settled = await connection.fetchval(query("covered"), account_id, "refunds:settled")
+    misdated = await connection.fetchrow(query("misdated"), account_id)
+    oldest = await connection.fetch(query("oldest_open"), account_id)
     reads = await _reads(connection, account_id, allowance)
     daemon = await connection.fetchval(query("lease_holder"), account_id)
     return {
@@ -91,6 +103,9 @@ async def _nets(connection: Connection, account_id: str, allowance: int | None) 
             "overdue": overdue,
             "days_overdue": len(late),
         },
+        "settled_through": _iso(settled[-1].upper) if settled else None,
+        "misdated": dict(misdated.items()) if misdated else {},
+        "oldest_open": _plain(oldest),
         "reads_30_days": reads.by_class,
         "read_allowance": reads.allowance,
         "daemon": daemon,

@@ -51,21 +51,26 @@ class Runs:
 
         await self._database.execute(
             "progress_run", run_id, at.requests, w.inserted, w.changed,
-            w.unchanged, w.stale, w.late, w.quarantined, bound, w.hinted,
+            w.unchanged, w.stale, w.late, w.quarantined, bound, w.hinted, w.returned, at.unread,
         )  # fmt: skip
         if self._reads:
             await self._reads.flush()
 
     async def end(self, run_id: UUID, outcome: str, error: str | None = None) -> None:
-        await self._database.execute("end_run", run_id, outcome, error)
+        async def end(connection: Connection) -> None:
+            await connection.execute(query("end_run"), run_id, outcome, error)
+            await connection.execute(query("merge_idle_run"), run_id)
+
+        await self._database.patiently(end)
 
 
-async def tidy_runs(database: Database, account_id: str) -> None:
-    """Ends all runs that were killed, and forgets old ones, so that their number does not grow with time."""
+async def tidy_runs(database: Database, account_id: str, now: datetime) -> None:
+    """Ends all runs that were killed, and forgets old ones and old counts: neither grows with time."""
 
     async def tidy(connection: Connection) -> None:
         await connection.execute(query("end_lost_runs"), account_id, KEPT)
         await connection.execute(query("forget_runs"), account_id, KEPT, MOST_FORGOTTEN)
+        await connection.execute(query("forget_reads"), account_id, (now - KEPT).date())
 
     await database.patiently(tidy)
 
@@ -149,7 +154,6 @@ async def meet_account(
     return await database.patiently(meet)
 
 
-async def newest_refund(database: Database, account_id: str) -> str | None:
-    """The id of the newest stored refund of an account."""
-    found: str | None = await database.fetchval("newest_refund", account_id)
-    return found
+async def newest_refunds(database: Database, account_id: str) -> list[str]:
+    """The ids of the newest stored refunds of an account, three at most."""
+    return [row[0] for row in await database.fetch("newest_refunds", account_id)]

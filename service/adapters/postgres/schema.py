@@ -2,8 +2,7 @@
 
 There are no foreign keys between data tables: pages commit in any order, a charge may come after its
 refund or not at all, and each key would cost every write. The audit queries check instead.
-Indexes beside the primary keys do not begin with the account: until statistics are gathered, the planner
-would take one for the way to find ids, and read the whole account for each batch.
+Statements look ids up one by one (see ``queries/``): no plan of theirs depends on statistics.
 Ids sort by bytes (``COLLATE "C"``), money is in minor units, Stripe's words are text that may grow.
 """
 
@@ -115,7 +114,18 @@ refund = sa.Table(
     maybe(
         instant, "first_listed_at", "When a list first named this refund; empty if none ever did."
     ),
-    maybe(instant, "gone_at", "When Stripe was found to know it no longer; the history stays."),
+    maybe(
+        instant,
+        "gone_at",
+        "When Stripe was found to know it no longer: by two answers an hour apart and a listing of its"
+        " second without it. The history stays.",
+    ),
+    maybe(
+        instant,
+        "unknown_at",
+        "When Stripe first answered that it does not know this id. The refund counts as gone after a"
+        " second such answer an hour later, and a listing without it.",
+    ),
     maybe(
         instant,
         "hidden_at",
@@ -128,8 +138,13 @@ refund = sa.Table(
         "Digest of all that the list sent of it, to tell at once that nothing is new.",
         nullable=True,
     ),
-    sa.Index("refund_created", "created_at"),
-    sa.Index("refund_hidden", "created_at", postgresql_where=sa.text("hidden_at IS NOT NULL")),
+    sa.Index("refund_created", "account_id", "created_at"),
+    sa.Index(
+        "refund_hidden",
+        "account_id",
+        "created_at",
+        postgresql_where=sa.text("hidden_at IS NOT NULL"),
+    ),
     comment="Refunds, each as it was last seen. Its earlier versions are in refund_version.",
 )
 
@@ -284,6 +299,13 @@ coverage_claim = sa.Table(
     instant("observed_at", OBSERVED),
     instant("recorded_at", "When the claim was committed.", server_default=NOW),
     sa.Index("coverage_claim_stream", "account_id", "stream", "seq"),
+    sa.Index(
+        "coverage_claim_revoked",
+        "account_id",
+        "stream",
+        "observed_at",
+        postgresql_where=sa.text("kind = 'revoked'"),
+    ),
     comment="Every proof of completeness, so that coverage can be audited: rows and digest can be recomputed.",
 )
 
@@ -361,6 +383,20 @@ quarantine = sa.Table(
     instant("latest", "It was created no later."),
     instant("seen_at", "When it was last received.", server_default=NOW),
     maybe(instant, "resolved_at", "When it could be decoded, or was gone."),
+    maybe(
+        instant,
+        "unknown_at",
+        "When Stripe first answered that it does not know this id, or, without an id, when listings of"
+        " its whole time first lacked it.",
+    ),
+    column(
+        "unlisted",
+        pg.INT8MULTIRANGE(),
+        "Created-seconds (Unix time) that listings returned without it since it was last received.",
+        server_default=sa.text("'{}'::int8multirange"),
+    ),
+    maybe(text, "resolution", "Why it is resolved: decoded, or gone."),
+    instant("found_at", "When it was first received.", server_default=NOW),
     sa.Index(
         "quarantine_unresolved", "account_id", "stream", "object_id",
         unique=True, postgresql_where=sa.text("resolved_at IS NULL AND object_id IS NOT NULL"),
@@ -395,6 +431,28 @@ run = sa.Table(
     money("quarantined", "Objects that could not be decoded.", server_default=ZERO),
     maybe(text, "error", "What went wrong, or what is missing."),
     money("hinted", "Hints that told something new.", server_default=ZERO),
+    column(
+        "passes",
+        sa.Integer(),
+        "How many runs of this job this row stands for. Runs in a row that found nothing new share one"
+        " row a day.",
+        server_default=sa.text("1"),
+    ),
+    maybe(
+        instant,
+        "first_started_at",
+        "When the first of these runs began; empty where the row stands for one.",
+    ),
+    money(
+        "returned",
+        "Refunds that were marked gone or hidden, and were listed again.",
+        server_default=ZERO,
+    ),
+    money(
+        "unread",
+        "Objects that Stripe did not give when they were asked for; they are asked for again.",
+        server_default=ZERO,
+    ),
     sa.Index("run_started", "account_id", "started_at"),
     comment="Every execution of a job, and how it ended.",
 )

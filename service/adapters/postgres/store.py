@@ -36,6 +36,8 @@ class DatabaseClock:
     """The database's clock, kept as an offset to our own monotonic one. UTC."""
 
     FRESH_S = 30.0
+    BACK = timedelta(seconds=2)
+    """How far it may seem to go back by the estimate alone."""
 
     def __init__(self) -> None:
         self._offset = timedelta()
@@ -51,8 +53,10 @@ class DatabaseClock:
         before = monotonic()
         told: datetime = await connection.fetchval(query("database_time"))
         after = monotonic()
-        self._offset = told - datetime.fromtimestamp((before + after) / 2, UTC)
-        self._read_at = after
+        offset = told - datetime.fromtimestamp((before + after) / 2, UTC)
+        if self._read_at > 0 and (back := self._offset - offset) > self.BACK:
+            log.warning("database.clock_went_back", seconds=round(back.total_seconds(), 1))
+        self._offset, self._read_at = offset, after
 
 
 class SystemClock:

@@ -7,13 +7,14 @@ on the primary key and the whole transaction is tried again: then they are known
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from service.adapters.postgres import claims, facts, hinted, rechecks, rows
+from service.adapters.postgres.order import known_at
 from service.adapters.postgres.queries import query
 from service.adapters.postgres.rows import columns_of, copy
+from service.adapters.postgres.sorting import Sorted, latest_by_id, sort
 from service.ports import FETCH, Written
 
 if TYPE_CHECKING:
@@ -40,22 +41,6 @@ _Version = tuple[str, str, str | None]
 """Id of a refund, where its newest version came from, and what that changed, as JSON; null for the first."""
 
 
-@dataclass(slots=True)
-class _Sorted:
-    """The observations of a batch, by what has to be done about them."""
-
-    new: list[Observation] = field(default_factory=list)
-    differing: list[Observation] = field(default_factory=list)
-    touched: list[Observation] = field(default_factory=list)
-    news: list[Observation] = field(default_factory=list)
-    doubts: dict[str, str] = field(default_factory=dict)
-    awaited: Mapping[str, bool] = field(default_factory=dict)
-    """Refunds that a read was waited for: whether because of a hint."""
-    named: bool = False
-    """Somebody asked for just these: when they were read is worth a write."""
-    unchanged: int = 0
-
-
 async def write_batch(
     connection: Connection,
     account_id: str,
@@ -69,18 +54,20 @@ async def write_batch(
 
     *again* says that it was tried before, and met rows that nobody had told us of.
     """
-    observations = latest_by_id([o for r in batch.readings for o in r.observations])
-    todo = await _sort(connection, account_id, observations, now, named=batch.source == FETCH)
+    waits = await connection.fetchrow(query("anything_waits"), account_id)
+    read_at = waits["now"] if waits else now
+    observations = latest_by_id([o for r in batch.readings for o in r.observations], read_at)
+    todo = await sort(connection, account_id, observations, now, named=batch.source == FETCH)
     same = sum(reading.same for reading in batch.readings)
     written = Written(inserted=len(todo.new), unchanged=todo.unchanged + same)
-    await _change(connection, account_id, todo, batch.source, written)
+    written.returned = len(todo.returned)
+    await _change(connection, account_id, todo, batch.source, written, read_at)
     await claims.queue_unlisted(connection, account_id, batch.proofs, now)
     versions = await _leftovers(connection, account_id, todo.new) if again else {}
     await _add(connection, account_id, todo.new, batch.source, versions)
-    await facts.write_charges(connection, account_id, observations)
-    await facts.write_ledger(connection, account_id, observations)
+    await facts.write_charges(connection, account_id, observations, read_at)
+    await facts.write_ledger(connection, account_id, observations, read_at)
     await rechecks.settle(connection, account_id, observations, todo.awaited)
-    waits = await connection.fetchrow(query("anything_waits"), account_id)
     if waits and waits["charges"]:
         await rechecks.settle_charges(connection, account_id, todo.new)
     await rechecks.queue(connection, account_id, todo.news, todo.doubts, now)
@@ -90,75 +77,20 @@ async def write_batch(
     await rechecks.check(connection, account_id, batch.checks, now)
     if waits and waits["odd"]:
         await claims.release_quarantined(connection, account_id, batch)
+        await claims.miss_quarantined(connection, account_id, batch)
     written.quarantined = await claims.write_quarantine(connection, account_id, batch, now)
     listed = [o.refund.created for o in todo.new if o.listed_at]
     written.late = await claims.write_claims(connection, account_id, run_id, batch.proofs, listed)
     return written
 
 
-def latest_by_id(observations: Sequence[Observation]) -> list[Observation]:
-    """One observation for each id: the latest, listed when it first was.
-
-    In the order in which refunds were created, so that what is looked for together lies together, and two
-    writers never deadlock.
-    """
-    found: dict[str, Observation] = {}
-    for seen in observations:
-        known = found.setdefault(seen.refund.id, seen)
-        if known is not seen:
-            later = max(known, seen, key=lambda o: o.observed_at)
-            listed = [o.listed_at for o in (known, seen) if o.listed_at]
-            later.listed_at = min(listed, default=None)
-            found[seen.refund.id] = later
-    return sorted(found.values(), key=lambda o: (o.refund.created, o.refund.id))
-
-
-async def _sort(
+async def _change(
     connection: Connection,
     account_id: str,
-    seen: Sequence[Observation],
+    todo: Sorted,
+    source: str,
+    written: Written,
     now: datetime,
-    *,
-    named: bool,
-) -> _Sorted:
-    if not seen:
-        return _Sorted()
-    ids = [o.refund.id for o in seen]
-    known = {r[0]: r for r in await connection.fetch(query("known_refunds"), account_id, ids)}
-    todo = _Sorted(awaited=await rechecks.awaited(connection, account_id, ids, now), named=named)
-    for observation in seen:
-        row = known.get(observation.refund.id)
-        if row is None:
-            todo.new.append(observation)
-            todo.news.append(observation)
-            continue
-        _, content_hash, observed_at, listed_at, missed = row
-        if content_hash != observation.content_hash:
-            todo.differing.append(observation)
-            continue
-        todo.unchanged += 1
-        if observation.refund.id in todo.awaited:
-            todo.news.append(observation)
-        # Once it is known to be read, the same hint, told again, asks for nothing.
-        asked_for = named or missed or todo.awaited.get(observation.refund.id, False)
-        if _tells_more(observation, observed_at, listed_at, asked_for=asked_for):
-            todo.touched.append(observation)
-    return todo
-
-
-def _tells_more(
-    seen: Observation, observed_at: datetime, listed_at: datetime | None, *, asked_for: bool
-) -> bool:
-    """Whether an unchanged refund is worth a write: listed earlier than known, or read on its own."""
-    if asked_for and seen.observed_at > observed_at:
-        return True
-    if seen.listed_at is not None and (listed_at is None or seen.listed_at < listed_at):
-        return True
-    return seen.listed_at is None and seen.observed_at > observed_at
-
-
-async def _change(
-    connection: Connection, account_id: str, todo: _Sorted, source: str, written: Written
 ) -> None:
     ids = [o.refund.id for o in todo.differing]
     locked = await locked_refunds(connection, account_id, ids)
@@ -166,9 +98,9 @@ async def _change(
     versions: list[_Version] = []
     for seen in todo.differing:
         row = locked[seen.refund.id]
-        if seen.observed_at < row["observed_at"]:
+        if known_at(seen.observed_at, now) < row["observed_at"]:
             written.stale += 1
-            _doubt(todo, seen, row["observed_at"])
+            _doubt(todo, seen, row, now)
             if seen.listed_at is not None:
                 todo.touched.append(seen)
             continue
@@ -179,7 +111,7 @@ async def _change(
             continue
         written.changed += 1
         todo.news.append(seen)
-        _doubt(todo, seen, row["observed_at"])
+        _doubt(todo, seen, row, now)
         changed.append((seen, row["version"] + 1, changes.keys()))
         same_form = row["content_hash"][:FORM_BYTES] == seen.content_hash[:FORM_BYTES]
         why = source if same_form else "upgrade"
@@ -201,9 +133,11 @@ async def locked_refunds(
     return {row["id"]: row for row in stored}
 
 
-def _doubt(todo: _Sorted, seen: Observation, stored_at: datetime) -> None:
-    """Which of two differing reads is right cannot be told from their begins where they may overlap."""
-    if abs(seen.observed_at - stored_at) < READS_OVERLAP:
+def _doubt(todo: Sorted, seen: Observation, row: asyncpg.Record, now: datetime) -> None:
+    """Which of two differing reads is right their begins do not say where they may overlap, or are unknown."""
+    began_at = known_at(seen.observed_at, now)
+    unclear = row["misdated"] or began_at != seen.observed_at
+    if unclear or abs(began_at - row["observed_at"]) < READS_OVERLAP:
         todo.doubts[seen.refund.id] = rechecks.OVERLAP
 
 
@@ -233,12 +167,12 @@ async def _update(connection: Connection, account_id: str, changed: Sequence[_Ch
 
 
 async def _touch(
-    connection: Connection, account_id: str, todo: _Sorted, locked: Collection[str]
+    connection: Connection, account_id: str, todo: Sorted, locked: Collection[str]
 ) -> None:
     """What another writer changed since we compared it is in doubt."""
     values = [
         (o.refund.id, o.observed_at, o.listed_at, o.content_hash,
-         todo.named or o.listed_at is None or todo.awaited.get(o.refund.id, False), o.refund.id in locked)
+         o.listed_at is None or todo.asked_for(o.refund.id), o.refund.id in locked)
         for o in todo.touched
     ]  # fmt: skip
     if values:

@@ -10,7 +10,7 @@ from service.adapters.stripe.errors import StripeAccessError
 from service.domain.errors import NotFoundError, SettingError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from service.adapters.stripe.client import StripeClient
 
@@ -37,12 +37,12 @@ async def who_are_we(
     remembered: str | None = None,
     account_id_setting: str | None,
     livemode: bool,
-    newest_stored: Callable[[str], Awaitable[str | None]],
+    newest_stored: Callable[[str], Awaitable[Sequence[str]]],
 ) -> Identity:
     """The account of the key; writes nothing. The setting only names it and is never sent.
 
     A key is of one account for ever: where Stripe named it before (*remembered*), it is not asked again.
-    Where Stripe does not name the account, the newest refund stored for the one that is set
+    Where Stripe does not name the account, one of the newest refunds stored for the one that is set
     (*newest_stored* takes the account's id) must be known to this key. Raises SettingError.
     """
     told = remembered or await _told(client)
@@ -73,14 +73,17 @@ async def _told(client: StripeClient) -> str | None:
         return error.account_id
 
 
-async def _check_newest(client: StripeClient, account_id: str, refund_id: str | None) -> None:
-    if refund_id is None:
+async def _check_newest(client: StripeClient, account_id: str, newest: Sequence[str]) -> None:
+    """That Stripe does not know one refund may be for that refund alone: it must know one of several."""
+    for refund_id in newest:
+        try:
+            await client.refund(refund_id)
+        except NotFoundError:
+            continue
         return
-    try:
-        await client.refund(refund_id)
-    except NotFoundError:
+    if newest:
         raise SettingError(
-            f"Stripe does not know {refund_id}, the newest refund stored for {account_id}:"
+            f"Stripe does not know {', '.join(newest)}, the newest refunds stored for {account_id}:"
             " this key is of another account or mode",
             hint="Use the key of that account, or another database for this one.",
-        ) from None
+        )

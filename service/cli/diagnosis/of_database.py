@@ -59,6 +59,8 @@ async def _of_connection(
             if (mode := await _of_mode(settings, connection)) is not None:
                 yield mode
             yield await _of_currencies(connection)
+            for account_id, counts in (await reports.misdated_of_all(connection)).items():
+                yield _of_dates(account_id, counts)
             for reads in await reports.reads_of_all(connection, settings.read_allowance):
                 yield of_reads(settings, reads)
 
@@ -135,6 +137,19 @@ async def _of_currencies(connection: Connection) -> Finding:
             "Their refunds are stored; amounts in major units stay empty in finance.refunds.",
         )
     return ok("currencies", f"{len(found)} stored, all known")
+
+
+def _of_dates(account_id: str, counts: dict[str, int]) -> Finding:
+    """Rows that lie in the future: the database's clock was ahead for a while."""
+    some = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
+    if not some:
+        return ok("dates", f"{account_id}: none lies in the future")
+    return warning(
+        "dates",
+        f"{account_id}: {some} lie in the future: the database's clock was ahead when they were written",
+        "They count as never read until they are read again: refund-sync verify --repair does that now."
+        " Keep the database server's clock by NTP.",
+    )
 
 
 def of_reads(settings: Settings, reads: reports.Reads | None) -> Finding:

@@ -64,8 +64,8 @@ async def _of_answers(
 
 
 async def _account(settings: Settings, client: StripeClient, *, livemode: bool) -> Finding:
-    async def none_stored(_account_id: str) -> None:
-        return None
+    async def none_stored(_account_id: str) -> list[str]:
+        return []
 
     try:
         identity = await who_are_we(

@@ -21,9 +21,9 @@ WHERE c.account_id = $1 AND c.stream = $2 AND c.covered @> n.created
 -- Numbers the claims that cover something new; one that repeats what is known writes nothing, nor does one that
 -- was read before a read that refuted a part of it. Returns the spans of those that were numbered.
 WITH refuted AS MATERIALIZED (
-    SELECT span, observed_at FROM refund_sync.coverage_claim
+    SELECT span, refund_sync.known_at(observed_at) AS observed_at FROM refund_sync.coverage_claim
     WHERE account_id = $1 AND stream = $2 AND kind = 'revoked'
-        AND observed_at > (SELECT min(observed_at) FROM unnest($7::timestamptz[]) AS n(observed_at))
+        AND observed_at > (SELECT min(refund_sync.known_at(observed_at)) FROM unnest($7::timestamptz[]) AS n(observed_at))
 )
 INSERT INTO refund_sync.coverage_claim
     (account_id, stream, kind, span, rows, digest, run_id, observed_at)
@@ -32,16 +32,21 @@ FROM unnest($4::int8range[], $5::bigint[], $6::bigint[], $7::timestamptz[])
     WITH ORDINALITY AS n(span, rows, digest, observed_at, place)
 LEFT JOIN refund_sync.coverage c ON c.account_id = $1 AND c.stream = $2
 WHERE (c.covered IS NULL OR NOT c.covered @> n.span)
-    AND NOT EXISTS (SELECT FROM refuted r WHERE r.span && n.span AND r.observed_at > n.observed_at)
+    AND NOT EXISTS (
+        SELECT FROM refuted r WHERE r.span && n.span AND r.observed_at > refund_sync.known_at(n.observed_at)
+    )
 ORDER BY n.place
 RETURNING span
 
 -- stored_though_odd
 -- Refunds that wait in quarantine and were decoded, and listed, before.
-SELECT r.id, r.first_listed_at
+SELECT q.object_id AS id, r.first_listed_at
 FROM refund_sync.quarantine q
-JOIN refund_sync.refund r ON r.account_id = q.account_id AND r.id = q.object_id
-WHERE q.account_id = $1 AND q.stream = $2 AND q.resolved_at IS NULL AND r.first_listed_at IS NOT NULL
+CROSS JOIN LATERAL (
+    SELECT first_listed_at FROM refund_sync.refund
+    WHERE account_id = $1 AND id = q.object_id AND first_listed_at IS NOT NULL OFFSET 0
+) AS r
+WHERE q.account_id = $1 AND q.stream = $2 AND q.resolved_at IS NULL
 
 -- stored_though_unlisted
 -- Refunds of these spans that were listed once, and are known to be listed no more.
@@ -50,9 +55,9 @@ FROM unnest($2::int8range[]) AS k(span)
 CROSS JOIN LATERAL (
     SELECT r.id, extract(epoch FROM r.created_at)::bigint AS created, r.first_listed_at
     FROM refund_sync.refund r
-    WHERE r.created_at >= to_timestamp(lower(k.span)) AND r.created_at < to_timestamp(upper(k.span))
-        AND r.account_id || '' = $1 AND r.hidden_at IS NOT NULL AND r.gone_at IS NULL
-        AND r.first_listed_at IS NOT NULL
+    WHERE r.account_id = $1
+        AND r.created_at >= to_timestamp(lower(k.span)) AND r.created_at < to_timestamp(upper(k.span))
+        AND r.hidden_at IS NOT NULL AND r.gone_at IS NULL AND r.first_listed_at IS NOT NULL
     OFFSET 0
 ) AS found
 
@@ -130,37 +135,9 @@ SELECT DISTINCT n.second
 FROM refund_sync.coverage c, unnest($3::bigint[]) AS n(second)
 WHERE c.account_id = $1 AND c.stream = $2 AND c.covered @> n.second
 
--- foldable_months
--- Months (UTC) that ended before $2 and hold more claims than $3, by stream; none in which a claim was ever
--- taken back, because there the order of claims tells more than their union.
-WITH counted AS (
-    SELECT stream, date_trunc('month', to_timestamp(lower(span)) AT TIME ZONE 'UTC') AS month
-    FROM refund_sync.coverage_claim WHERE account_id = $1 AND kind = 'covered'
-    GROUP BY 1, 2 HAVING count(*) > $3
-), months AS (
-    SELECT stream, int8range(
-        extract(epoch FROM month AT TIME ZONE 'UTC')::bigint,
-        extract(epoch FROM (month + interval '1 month') AT TIME ZONE 'UTC')::bigint
-    ) AS span
-    FROM counted
-)
-SELECT m.stream, m.span FROM months m
-WHERE upper(m.span) <= extract(epoch FROM $2::timestamptz) AND NOT EXISTS (
-    SELECT FROM refund_sync.coverage_claim r
-    WHERE r.account_id = $1 AND r.stream = m.stream AND r.kind <> 'covered' AND r.span && m.span
-)
-ORDER BY m.span, m.stream LIMIT 100
-
--- taken_back
--- Whether anything that was claimed of this span was ever taken back.
-SELECT EXISTS (
-    SELECT FROM refund_sync.coverage_claim
-    WHERE account_id = $1 AND stream = $2 AND kind <> 'covered' AND span && $3::int8range
-)
-
 -- broken_claims
--- Claims inside a span that the rows do not bear out: these are kept as they are, for whoever looks.
-SELECT count(*) FROM refund_sync.coverage_claim k
+-- Claims inside a span that the rows contradict, and that nothing revoked: their spans.
+SELECT k.span FROM refund_sync.coverage_claim k
 CROSS JOIN LATERAL (
     SELECT count(*) AS rows,
         coalesce(bit_xor(('x' || encode(substring(sha256(convert_to(r.id, 'UTF8')) FOR 8), 'hex'))::bit(64)::bigint), 0) AS digest
@@ -170,15 +147,24 @@ CROSS JOIN LATERAL (
         AND r.first_listed_at <= k.observed_at
         AND (r.gone_at IS NULL OR r.gone_at > k.observed_at)
 ) found
-WHERE k.account_id = $1 AND k.stream = $2 AND k.kind = 'covered' AND k.span <@ $3::int8range
+WHERE k.account_id = $1 AND k.stream = $2 AND k.kind = 'covered' AND k.span && $3::int8range
     AND k.stream LIKE 'refunds%' AND (k.rows <> found.rows OR k.digest <> found.digest)
+    AND NOT EXISTS (
+        SELECT FROM refund_sync.coverage_claim x
+        WHERE x.account_id = $1 AND x.stream = $2 AND x.kind = 'revoked' AND x.seq > k.seq AND x.span && k.span
+    )
+ORDER BY k.span
 
 -- fold_claims
--- Many claims inside a span become one for each stretch that they cover together, as of the latest of them.
--- Rows and digest of refunds are reckoned from what is stored; those of other streams are added up.
+-- Many claims inside a span become one for each stretch that they cover together, as of the latest of them; those
+-- that a revocation touches stay as they are. Rows and digest of refunds are computed from what is stored; those of
+-- other streams are added up.
 WITH old AS (
-    DELETE FROM refund_sync.coverage_claim
-    WHERE account_id = $1 AND stream = $2 AND kind = 'covered' AND span <@ $3::int8range
+    DELETE FROM refund_sync.coverage_claim k
+    WHERE account_id = $1 AND stream = $2 AND kind = 'covered' AND span <@ $3::int8range AND NOT EXISTS (
+        SELECT FROM refund_sync.coverage_claim r
+        WHERE r.account_id = $1 AND r.stream = $2 AND r.kind = 'revoked' AND r.span && k.span
+    )
     RETURNING span, rows, digest, observed_at
 ), stretches AS (
     SELECT unnest(range_agg(span)) AS span FROM old
@@ -201,3 +187,51 @@ CROSS JOIN LATERAL (
         AND (r.gone_at IS NULL OR r.gone_at > p.observed_at)
 ) found
 ORDER BY p.span
+
+-- extend_claim
+-- A listing that returned nothing only moves the end of the newest claim: that keeps its own instant, which stays
+-- true of the wider span as long as no refund in it was ever listed. No row where this does not apply: the newest
+-- is a revocation, lies elsewhere or is younger, a later listing contradicted the span, or it is covered already.
+UPDATE refund_sync.coverage_claim k SET span = k.span + $3::int8range
+FROM (
+    SELECT seq, kind, span, observed_at FROM refund_sync.coverage_claim
+    WHERE account_id = $1 AND stream = $2 ORDER BY seq DESC LIMIT 1
+) AS n
+WHERE k.seq = n.seq AND n.kind = 'covered' AND (n.span && $3 OR n.span -|- $3)
+    AND refund_sync.known_at(n.observed_at) <= refund_sync.known_at($4)
+    AND NOT EXISTS (
+        SELECT FROM refund_sync.coverage WHERE account_id = $1 AND stream = $2 AND covered @> $3
+    )
+    AND NOT EXISTS (
+        SELECT FROM refund_sync.coverage_claim r
+        WHERE r.account_id = $1 AND r.stream = $2 AND r.kind = 'revoked' AND r.span && $3 AND r.observed_at > $4
+            AND refund_sync.known_at(r.observed_at) > refund_sync.known_at($4)
+    )
+    AND NOT EXISTS (
+        SELECT FROM refund_sync.refund f
+        WHERE f.account_id = $1 AND $2 LIKE 'refunds%' AND f.first_listed_at IS NOT NULL
+            AND f.created_at >= to_timestamp(lower($3)) AND f.created_at < to_timestamp(upper($3))
+    )
+RETURNING $3 AS span
+
+-- foldable_spans
+-- Days or months (UTC; $3 says which) that ended before $2 and hold more claims than stretches, by stream. Claims that
+-- a revocation touches do not count, because where one does the order of claims says more than their union.
+WITH counted AS (
+    SELECT stream, date_trunc($3, to_timestamp(lower(span)) AT TIME ZONE 'UTC') AS start, span
+    FROM refund_sync.coverage_claim k
+    WHERE account_id = $1 AND kind = 'covered' AND NOT EXISTS (
+        SELECT FROM refund_sync.coverage_claim r
+        WHERE r.account_id = $1 AND r.stream = k.stream AND r.kind = 'revoked' AND r.span && k.span
+    )
+), units AS (
+    SELECT stream, int8range(
+        extract(epoch FROM start AT TIME ZONE 'UTC')::bigint,
+        extract(epoch FROM (start + ('1 ' || $3)::interval) AT TIME ZONE 'UTC')::bigint
+    ) AS unit, span
+    FROM counted
+)
+SELECT stream, unit AS span FROM units
+WHERE span <@ unit AND upper(unit) <= extract(epoch FROM $2::timestamptz)
+GROUP BY stream, unit HAVING count(*) > (SELECT count(*) FROM unnest(range_agg(span)))
+ORDER BY unit, stream LIMIT 400

@@ -1,9 +1,12 @@
 -- awaited
 -- Which of these refunds are to be read again, and are helped by a read that has just been made; and whether
 -- because of a hint.
-SELECT object_id, hinted_at IS NOT NULL AS hinted FROM refund_sync.recheck
-WHERE account_id = $1 AND kind = 'refund' AND object_id = ANY($2::text[])
-    AND (due_at <= $3 OR hinted_at IS NOT NULL OR why <> ALL($4::text[]))
+SELECT c.object_id, c.hinted_at IS NOT NULL AS hinted FROM unnest($2::text[]) AS k(id)
+CROSS JOIN LATERAL (
+    SELECT * FROM refund_sync.recheck
+    WHERE account_id = $1 AND kind = 'refund' AND object_id = k.id OFFSET 0
+) AS c
+WHERE c.due_at <= $3 OR c.hinted_at IS NOT NULL OR c.why <> ALL($4::text[])
 
 -- queue_rechecks
 -- Asks for these refunds to be read again; what is queued already keeps the earlier due time.
@@ -18,15 +21,15 @@ WHERE excluded.due_at < c.due_at AND c.why <> excluded.why
 
 -- queue_unlisted
 -- Stored refunds of a span that a listing of the whole span did not return: each is asked for by id.
--- Rows of a span are found by when they were created: the account, written so, is no way to find them.
 WITH unlisted AS (
     UPDATE refund_sync.refund u SET hidden_at = missed.observed_at
     FROM unnest($3::int8range[], $4::timestamptz[]) AS k(span, observed_at)
     CROSS JOIN LATERAL (
         SELECT r.id, k.observed_at FROM refund_sync.refund r
-        WHERE r.created_at >= to_timestamp(lower(k.span)) AND r.created_at < to_timestamp(upper(k.span))
-            AND r.account_id || '' = $1 AND r.gone_at IS NULL AND r.hidden_at IS NULL
-            AND r.first_seen_at < k.observed_at AND r.id <> ALL($5::text[])
+        WHERE r.account_id = $1
+            AND r.created_at >= to_timestamp(lower(k.span)) AND r.created_at < to_timestamp(upper(k.span))
+            AND r.gone_at IS NULL AND r.hidden_at IS NULL
+            AND refund_sync.known_at(r.first_seen_at) < k.observed_at AND r.id <> ALL($5::text[])
         OFFSET 0
     ) AS missed
     WHERE u.account_id = $1 AND u.id = missed.id
@@ -43,14 +46,14 @@ RETURNING object_id
 DELETE FROM refund_sync.recheck c
 USING unnest($2::text[], $3::timestamptz[]) AS n(id, observed_at)
 WHERE c.account_id = $1 AND c.kind = 'refund' AND c.object_id = n.id
-    AND (c.hinted_at IS NULL OR c.hinted_at < n.observed_at)
+    AND (c.hinted_at IS NULL OR refund_sync.known_at(c.hinted_at) < refund_sync.known_at(n.observed_at))
 
 -- settle_charge_hints
 -- Word of a refund of these charges, which has been found since as a new one.
 DELETE FROM refund_sync.recheck c
 USING unnest($2::text[], $3::timestamptz[]) AS n(charge_id, observed_at)
 WHERE c.account_id = $1 AND c.kind = 'charge' AND c.object_id = n.charge_id
-    AND c.hinted_at < n.observed_at
+    AND refund_sync.known_at(c.hinted_at) < refund_sync.known_at(n.observed_at)
 
 -- queue_hints
 -- Word that these may have changed. What was read since it was given is not asked for again; what nobody
@@ -67,7 +70,7 @@ LEFT JOIN LATERAL (
             floor(extract(epoch FROM r.created_at) / 86400)::bigint * 86400 + 86400
         )
     WHERE n.kind = 'refund' AND r.account_id = $1 AND r.id = n.id
-        AND (r.observed_at > n.at OR s.observed_at > n.at)
+        AND (refund_sync.known_at(r.observed_at) > n.at OR refund_sync.known_at(s.observed_at) > n.at)
     LIMIT 1
 ) AS a ON true
 LEFT JOIN LATERAL (
@@ -77,16 +80,18 @@ LEFT JOIN LATERAL (
     ) AS l
     CROSS JOIN LATERAL (
         SELECT r.id FROM refund_sync.refund r
-        WHERE r.account_id = l.account_id AND r.id = l.refund_id AND r.observed_at > n.at OFFSET 0
+        WHERE r.account_id = l.account_id AND r.id = l.refund_id
+            AND refund_sync.known_at(r.observed_at) > n.at OFFSET 0
     ) AS r
     LIMIT 1
 ) AS b ON true
 WHERE a.id IS NULL AND b.id IS NULL
 ORDER BY n.kind, n.id
 ON CONFLICT (account_id, kind, object_id) DO UPDATE SET
-    hinted_at = greatest(c.hinted_at, excluded.hinted_at),
+    hinted_at = CASE WHEN refund_sync.known_at(c.hinted_at) > refund_sync.known_at(excluded.hinted_at)
+        THEN c.hinted_at ELSE excluded.hinted_at END,
     due_at = least(c.due_at, excluded.due_at), why = 'hint', attempts = 0
-WHERE c.hinted_at IS NULL OR c.hinted_at < excluded.hinted_at
+WHERE c.hinted_at IS NULL OR refund_sync.known_at(c.hinted_at) < refund_sync.known_at(excluded.hinted_at)
     - CASE WHEN c.why IN ('not found', 'gone') THEN interval '2 seconds' ELSE interval '0' END
 
 -- known_accounts
@@ -95,28 +100,44 @@ SELECT id FROM refund_sync.account WHERE id = ANY($1::text[])
 
 -- due_hinted
 -- What we had word of, longest ago first. No more of it than is wanted is looked up.
-SELECT c.kind, c.object_id, c.why, extract(epoch FROM r.created_at)::bigint AS created, c.attempts,
-    r.hidden_at IS NOT NULL AS hidden
+SELECT c.kind, c.object_id, c.why, coalesce(r.created, q.created) AS created, c.attempts,
+    coalesce(r.hidden, q.hidden, false) AS hidden
 FROM (
     SELECT * FROM refund_sync.recheck
     WHERE account_id = $1 AND due_at <= $2 AND hinted_at IS NOT NULL
     ORDER BY hinted_at, object_id LIMIT $3
 ) AS c
-LEFT JOIN refund_sync.refund r
-    ON c.kind = 'refund' AND r.account_id = c.account_id AND r.id = c.object_id
+LEFT JOIN LATERAL (
+    SELECT extract(epoch FROM created_at)::bigint AS created, hidden_at IS NOT NULL AS hidden
+    FROM refund_sync.refund
+    WHERE c.kind = 'refund' AND account_id = c.account_id AND id = c.object_id OFFSET 0
+) AS r ON true
+LEFT JOIN LATERAL (
+    SELECT extract(epoch FROM created_at)::bigint AS created, unlisted @> extract(epoch FROM created_at)::bigint AS hidden
+    FROM refund_sync.quarantine
+    WHERE c.why = 'unknown' AND account_id = c.account_id AND object_id = c.object_id AND resolved_at IS NULL LIMIT 1
+) AS q ON true
 ORDER BY c.hinted_at, c.object_id
 
 -- due_otherwise
 -- What is due without a hint, longest ago first.
-SELECT c.kind, c.object_id, c.why, extract(epoch FROM r.created_at)::bigint AS created, c.attempts,
-    r.hidden_at IS NOT NULL AS hidden
+SELECT c.kind, c.object_id, c.why, coalesce(r.created, q.created) AS created, c.attempts,
+    coalesce(r.hidden, q.hidden, false) AS hidden
 FROM (
     SELECT * FROM refund_sync.recheck
     WHERE account_id = $1 AND due_at <= $2 AND hinted_at IS NULL
     ORDER BY due_at, object_id LIMIT $3
 ) AS c
-LEFT JOIN refund_sync.refund r
-    ON c.kind = 'refund' AND r.account_id = c.account_id AND r.id = c.object_id
+LEFT JOIN LATERAL (
+    SELECT extract(epoch FROM created_at)::bigint AS created, hidden_at IS NOT NULL AS hidden
+    FROM refund_sync.refund
+    WHERE c.kind = 'refund' AND account_id = c.account_id AND id = c.object_id OFFSET 0
+) AS r ON true
+LEFT JOIN LATERAL (
+    SELECT extract(epoch FROM created_at)::bigint AS created, unlisted @> extract(epoch FROM created_at)::bigint AS hidden
+    FROM refund_sync.quarantine
+    WHERE c.why = 'unknown' AND account_id = c.account_id AND object_id = c.object_id AND resolved_at IS NULL LIMIT 1
+) AS q ON true
 ORDER BY c.due_at, c.object_id
 
 -- refunds_by_hour
@@ -125,8 +146,8 @@ SELECT n.hour, n.refunds FROM unnest($2::bigint[]) AS d(day)
 CROSS JOIN LATERAL (
     SELECT floor(extract(epoch FROM r.created_at) / 3600)::bigint * 3600 AS hour, count(*) AS refunds
     FROM refund_sync.refund r
-    WHERE r.created_at >= to_timestamp(d.day) AND r.created_at < to_timestamp(d.day + 86400)
-        AND r.account_id || '' = $1
+    WHERE r.account_id = $1
+        AND r.created_at >= to_timestamp(d.day) AND r.created_at < to_timestamp(d.day + 86400)
     GROUP BY 1 OFFSET 0
 ) AS n
 
@@ -137,35 +158,37 @@ UPDATE refund_sync.recheck c SET
     why = CASE WHEN c.why = 'hint' THEN 'unhydrated' ELSE c.why END
 FROM unnest($2::text[], $3::text[], $4::timestamptz[]) AS n(id, why, due_at)
 WHERE c.account_id = $1 AND c.kind = 'refund' AND c.object_id = n.id AND c.why = n.why
-    AND c.due_at <= $5 AND (c.hinted_at IS NULL OR c.hinted_at < $6)
+    AND c.due_at <= $5 AND (c.hinted_at IS NULL OR refund_sync.known_at(c.hinted_at) < refund_sync.known_at($6))
 
 -- settle_charges
 -- All refunds of these charges were read.
-DELETE FROM refund_sync.recheck c
-WHERE c.account_id = $1 AND c.kind = 'charge' AND c.object_id = ANY($2::text[])
-    AND (c.hinted_at IS NULL OR c.hinted_at < $3)
+DELETE FROM refund_sync.recheck c USING unnest($2::text[]) AS n(id)
+WHERE c.account_id = $1 AND c.kind = 'charge' AND c.object_id = n.id
+    AND (c.hinted_at IS NULL OR refund_sync.known_at(c.hinted_at) < refund_sync.known_at($3))
 
 -- still_hidden
--- Which of these refunds no listing returned since it missed them.
-SELECT id FROM refund_sync.refund
-WHERE account_id = $1 AND id = ANY($2::text[]) AND hidden_at IS NOT NULL AND gone_at IS NULL
-
--- refund_is_gone
--- Stripe does not know this refund any more. Row and history stay; a later read than this one wins.
-UPDATE refund_sync.refund SET gone_at = $3
-WHERE account_id = $1 AND id = $2 AND gone_at IS NULL AND observed_at < $3
-RETURNING id
+-- Which of these refunds no listing returned since it missed them, and Stripe still knows.
+SELECT k.id FROM unnest($2::text[]) AS k(id)
+CROSS JOIN LATERAL (
+    SELECT FROM refund_sync.refund
+    WHERE account_id = $1 AND id = k.id AND hidden_at IS NOT NULL AND gone_at IS NULL AND unknown_at IS NULL
+    OFFSET 0
+) AS r
 
 -- ask_later
 -- This object could not be read: it is asked for again, ever less often, and shown. The hint is remembered,
 -- so that the same event, listed again, does not make it due.
-UPDATE refund_sync.recheck SET attempts = attempts + 1, due_at = $4, why = $5
-WHERE account_id = $1 AND kind = $2 AND object_id = $3 AND (hinted_at IS NULL OR hinted_at < $6)
+INSERT INTO refund_sync.recheck AS c (account_id, kind, object_id, due_at, why, attempts)
+VALUES ($1, $2, $3, $4, $5, 1)
+ON CONFLICT (account_id, kind, object_id) DO UPDATE SET
+    attempts = CASE WHEN c.why <> excluded.why THEN 1 ELSE c.attempts + 1 END, due_at = excluded.due_at, why = excluded.why
+WHERE c.hinted_at IS NULL OR refund_sync.known_at(c.hinted_at) < refund_sync.known_at($6)
 
 -- drop_recheck
 -- This object need not be asked for again.
 DELETE FROM refund_sync.recheck
-WHERE account_id = $1 AND kind = $2 AND object_id = $3 AND (hinted_at IS NULL OR hinted_at < $4)
+WHERE account_id = $1 AND kind = $2 AND object_id = $3
+    AND (hinted_at IS NULL OR refund_sync.known_at(hinted_at) < refund_sync.known_at($4))
 
 -- unlisted
 -- Stored refunds of these spans that a listing of the whole spans did not return, those
@@ -174,24 +197,25 @@ SELECT found.id, found.created
 FROM unnest($2::int8range[], $3::timestamptz[]) AS k(span, observed_at)
 CROSS JOIN LATERAL (
     SELECT r.id, extract(epoch FROM r.created_at)::bigint AS created FROM refund_sync.refund r
-    WHERE r.created_at >= to_timestamp(lower(k.span)) AND r.created_at < to_timestamp(upper(k.span))
-        AND r.account_id || '' = $1 AND r.gone_at IS NULL
-        AND r.first_seen_at < k.observed_at AND r.id <> ALL($4::text[])
+    WHERE r.account_id = $1
+        AND r.created_at >= to_timestamp(lower(k.span)) AND r.created_at < to_timestamp(upper(k.span))
+        AND r.gone_at IS NULL
+        AND refund_sync.known_at(r.first_seen_at) < k.observed_at AND r.id <> ALL($4::text[])
     OFFSET 0
 ) AS found
 ORDER BY found.id
 
 -- distrust
 -- Rows that are not what their digest says were altered here: the next read that finds them puts them right.
-UPDATE refund_sync.refund SET content_hash = substring(content_hash FOR 4) || '\x00'::bytea, received_hash = NULL
-WHERE account_id = $1 AND id = ANY($2::text[])
+UPDATE refund_sync.refund r SET content_hash = substring(content_hash FOR 4) || '\x00'::bytea, received_hash = NULL
+FROM unnest($2::text[]) AS n(id) WHERE r.account_id = $1 AND r.id = n.id
 
 -- miss
 -- A listing of their whole second did not return these refunds: each is asked for by id.
 WITH missed AS (
-    UPDATE refund_sync.refund SET hidden_at = $4
-    WHERE account_id = $1 AND id = ANY($3::text[]) AND hidden_at IS NULL AND gone_at IS NULL
-    RETURNING id
+    UPDATE refund_sync.refund r SET hidden_at = $4 FROM unnest($3::text[]) AS n(id)
+    WHERE r.account_id = $1 AND r.id = n.id AND r.hidden_at IS NULL AND r.gone_at IS NULL
+    RETURNING r.id
 )
 INSERT INTO refund_sync.recheck AS c (account_id, kind, object_id, due_at, why)
 SELECT $1, 'refund', id, $2, 'not listed' FROM missed ORDER BY id
@@ -200,27 +224,46 @@ ON CONFLICT (account_id, kind, object_id) DO UPDATE SET
 
 -- told_of
 -- Which of these have changed since by our own reading, or wait because of a hint: a net has them.
-SELECT r.id FROM refund_sync.refund r
-LEFT JOIN refund_sync.recheck c
-    ON c.account_id = r.account_id AND c.kind = 'refund' AND c.object_id = r.id
-WHERE r.account_id = $1 AND r.id = ANY($2::text[])
-    AND (r.observed_at > $3 OR c.hinted_at IS NOT NULL)
+SELECT k.id FROM unnest($2::text[]) AS k(id)
+CROSS JOIN LATERAL (
+    SELECT refund_sync.known_at(observed_at) > $3 AS later
+    FROM refund_sync.refund WHERE account_id = $1 AND id = k.id OFFSET 0
+) AS r
+LEFT JOIN LATERAL (
+    SELECT hinted_at IS NOT NULL AS hinted FROM refund_sync.recheck
+    WHERE account_id = $1 AND kind = 'refund' AND object_id = k.id OFFSET 0
+) AS c ON true
+WHERE r.later OR c.hinted
+
+-- unread_since
+-- Which of these are not stored, or were last read before.
+SELECT k.id FROM unnest($2::text[]) AS k(id)
+LEFT JOIN LATERAL (
+    SELECT refund_sync.known_at(observed_at) AS observed_at
+    FROM refund_sync.refund WHERE account_id = $1 AND id = k.id OFFSET 0
+) AS r ON true
+WHERE r.observed_at IS NULL OR r.observed_at < $3
 
 -- days
 -- Days of created time: when all of each was listed last, whether events that expired unread ask for it, and
--- how many of its refunds are due by themselves.
+-- how many of its refunds are due by themselves. A listing that lies in the future was dated by a clock that was ahead.
 WITH due AS (
     SELECT floor(extract(epoch FROM r.created_at) / 86400)::bigint * 86400 AS day, count(*) AS awaited
-    FROM refund_sync.recheck c
-    JOIN refund_sync.refund r ON r.account_id = c.account_id AND r.id = c.object_id
-    WHERE c.account_id = $1 AND c.kind = 'refund' AND c.due_at <= $4 AND c.why = ANY($5::text[])
+    FROM (
+        SELECT object_id FROM refund_sync.recheck
+        WHERE account_id = $1 AND due_at <= $4 AND kind = 'refund' AND why = ANY($5::text[])
+    ) AS c
+    CROSS JOIN LATERAL (
+        SELECT created_at FROM refund_sync.refund WHERE account_id = $1 AND id = c.object_id OFFSET 0
+    ) AS r
     GROUP BY 1
 )
-SELECT d.day, extract(epoch FROM s.checked_at)::float8 AS checked_s, EXISTS (
+SELECT d.day, extract(epoch FROM CASE WHEN s.checked_at <= $4 + interval '5 seconds' THEN s.checked_at END)::float8 AS checked_s,
+EXISTS (
     SELECT FROM refund_sync.event_gap g
     WHERE g.account_id = $1 AND g.closed_at IS NULL AND d.day < upper(g.span)
         AND to_timestamp(d.day + 86400) > g.read_from
-        AND (s.observed_at IS NULL OR s.observed_at <= g.found_at)
+        AND (s.observed_at IS NULL OR refund_sync.known_at(s.observed_at) <= g.found_at)
 ) AS owed, coalesce(due.awaited, 0) AS awaited
 FROM generate_series($2::bigint, $3::bigint - 86400, 86400) AS d(day)
 LEFT JOIN due ON due.day = d.day
@@ -232,30 +275,33 @@ ORDER BY d.day
 -- How many refunds of each day Stripe may list.
 SELECT floor(extract(epoch FROM r.created_at) / 86400)::bigint * 86400 AS day, count(*) AS refunds
 FROM refund_sync.refund r
-WHERE r.created_at >= to_timestamp($2::bigint) AND r.created_at < to_timestamp($3::bigint)
-    AND r.account_id || '' = $1 AND r.gone_at IS NULL AND r.hidden_at IS NULL
+WHERE r.account_id = $1
+    AND r.created_at >= to_timestamp($2::bigint) AND r.created_at < to_timestamp($3::bigint)
+    AND r.gone_at IS NULL AND r.hidden_at IS NULL
 GROUP BY 1
 
 -- days_in_turn
 -- Covered days that were not listed since $5, in the order in which they were listed last; those that never
--- were, whole, come first.
+-- were, whole, come first, and so do those whose listing lies in the future.
 SELECT d.day, n.refunds, extract(epoch FROM d.checked_at)::float8 AS checked_s, false AS owed,
     0::bigint AS awaited
 FROM (
-    SELECT g.day, s.checked_at
+    SELECT g.day, t.checked_at
     FROM generate_series($2::bigint, $3::bigint - 86400, 86400) AS g(day)
     JOIN refund_sync.coverage k
         ON k.account_id = $1 AND k.stream = 'refunds' AND k.covered @> int8range(g.day, g.day + 86400)
     LEFT JOIN refund_sync.span_check s
         ON s.account_id = $1 AND s.stream = 'refunds' AND s.span = int8range(g.day, g.day + 86400)
-    WHERE s.checked_at IS NULL OR s.checked_at < $5
-    ORDER BY s.checked_at NULLS FIRST, g.day
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN s.checked_at <= $6::timestamptz + interval '5 seconds' THEN s.checked_at END AS checked_at
+    ) AS t
+    WHERE t.checked_at IS NULL OR t.checked_at < $5
+    ORDER BY t.checked_at NULLS FIRST, g.day
     LIMIT $4
 ) d
 CROSS JOIN LATERAL (
     SELECT count(*) AS refunds FROM refund_sync.refund r
-    WHERE r.created_at >= to_timestamp(d.day) AND r.created_at < to_timestamp(d.day + 86400)
-        AND r.account_id || '' = $1
+    WHERE r.account_id = $1 AND r.created_at >= to_timestamp(d.day) AND r.created_at < to_timestamp(d.day + 86400)
 ) n
 ORDER BY d.checked_at NULLS FIRST, d.day
 
@@ -266,8 +312,8 @@ SELECT $1, n.stream, n.span, n.observed_at, $2
 FROM unnest($3::text[], $4::int8range[], $5::timestamptz[]) AS n(stream, span, observed_at)
 ORDER BY n.stream, n.span
 ON CONFLICT (account_id, stream, span) DO UPDATE SET
-    observed_at = greatest(s.observed_at, excluded.observed_at),
-    checked_at = greatest(s.checked_at, excluded.checked_at)
+    observed_at = excluded.observed_at, checked_at = excluded.checked_at
+WHERE refund_sync.known_at(s.observed_at) < refund_sync.known_at(excluded.observed_at) OR s.checked_at IS NULL
 
 -- oldest_owed
 -- From when on refunds are to be read again because of events that expired unread.
@@ -302,11 +348,13 @@ WHERE g.account_id = $1 AND g.closed_at IS NULL
             )
         WHERE r.account_id = $1 AND r.gone_at IS NULL AND r.hidden_at IS NULL
             AND r.created_at >= g.read_from AND r.created_at < to_timestamp(upper(g.span))
-            AND greatest(r.observed_at, s.observed_at) <= g.found_at
+            AND greatest(refund_sync.known_at(r.observed_at), refund_sync.known_at(s.observed_at)) <= g.found_at
     )
     AND NOT EXISTS (
         SELECT FROM refund_sync.recheck c
-        JOIN refund_sync.refund r ON r.account_id = c.account_id AND r.id = c.object_id
+        CROSS JOIN LATERAL (
+            SELECT * FROM refund_sync.refund r WHERE r.account_id = $1 AND r.id = c.object_id OFFSET 0
+        ) AS r
         LEFT JOIN refund_sync.span_check s
             ON s.account_id = r.account_id AND s.stream = 'refunds'
             AND s.span = int8range(
@@ -314,7 +362,8 @@ WHERE g.account_id = $1 AND g.closed_at IS NULL
                 floor(extract(epoch FROM r.created_at) / 86400)::bigint * 86400 + 86400
             )
         WHERE c.account_id = $1 AND c.kind = 'refund' AND c.why = ANY($3::text[])
-            AND greatest(r.observed_at, s.observed_at) <= g.found_at AND c.due_at <= $2
+            AND greatest(refund_sync.known_at(r.observed_at), refund_sync.known_at(s.observed_at)) <= g.found_at
+            AND c.due_at <= $2
     )
 RETURNING span
 
@@ -339,7 +388,7 @@ SELECT count(*) FROM refund_sync.refund WHERE account_id = $1 AND created_at >= 
 -- What waits to be read again: how many, how many of them because of a hint, how many that nobody knows.
 SELECT count(*) FILTER (WHERE due_at <= $2) AS due,
     count(*) FILTER (WHERE hinted_at IS NOT NULL AND why NOT IN ('not found', 'gone')) AS hinted,
-    count(*) FILTER (WHERE why = 'not found') AS not_found
+    count(*) FILTER (WHERE why IN ('not found', 'unknown')) AS not_found
 FROM refund_sync.recheck WHERE account_id = $1
 
 -- rechecks_late
@@ -350,3 +399,37 @@ LEFT JOIN refund_sync.refund r
     ON c.kind = 'refund' AND r.account_id = c.account_id AND r.id = c.object_id
 WHERE c.account_id = $1 AND c.due_at <= $2 AND c.why NOT IN ('not found', 'gone')
 LIMIT 10000
+
+-- refund_is_unknown
+-- Stripe does not know this refund. It is gone after a second such answer, an interval of $4 after the first, and
+-- a listing of its second without it. Row and history stay; a later read than this one wins. Says whether it is
+-- gone; no row where none is stored.
+WITH answered AS (
+    UPDATE refund_sync.refund r SET unknown_at = coalesce(k.unknown_at, $3),
+        gone_at = CASE WHEN k.unknown_at + $4::interval <= $3 AND r.hidden_at IS NOT NULL THEN $3 END
+    FROM (
+        SELECT CASE WHEN unknown_at = refund_sync.known_at(unknown_at) THEN unknown_at END AS unknown_at
+        FROM refund_sync.refund WHERE account_id = $1 AND id = $2
+    ) AS k
+    WHERE r.account_id = $1 AND r.id = $2 AND r.gone_at IS NULL
+        AND refund_sync.known_at(r.observed_at) < refund_sync.known_at($3)
+    RETURNING r.gone_at IS NOT NULL AS gone
+)
+SELECT gone FROM answered
+UNION ALL
+SELECT gone_at IS NOT NULL FROM refund_sync.refund
+WHERE account_id = $1 AND id = $2 AND NOT EXISTS (SELECT FROM answered)
+
+-- clear_marks
+-- These refunds were marked gone or hidden, and a later listing returned them.
+UPDATE refund_sync.refund r SET gone_at = NULL, hidden_at = NULL, unknown_at = NULL
+FROM unnest($2::text[]) AS n(id) WHERE r.account_id = $1 AND r.id = n.id
+
+-- redate_event_gaps
+-- Gaps found by a clock that was ahead count from now on: what was read before may have been read too early.
+UPDATE refund_sync.event_gap SET found_at = clock_timestamp()
+WHERE account_id = $1 AND closed_at IS NULL AND found_at > refund_sync.known_at(found_at)
+
+-- redate_rechecks
+-- Nothing is due later than $3 from now: what is was dated by a clock that was ahead.
+UPDATE refund_sync.recheck SET due_at = $2 WHERE account_id = $1 AND due_at > $2::timestamptz + $3::interval

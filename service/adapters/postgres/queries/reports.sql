@@ -10,8 +10,37 @@ ORDER BY a.id
 
 -- last_run
 -- The run that began last for an account.
-SELECT job, outcome, started_at, ended_at, requests, inserted, changed, late, error
+SELECT job, outcome, started_at, ended_at, requests, inserted, changed, late, error, passes, first_started_at
 FROM refund_sync.run WHERE account_id = $1 ORDER BY started_at DESC LIMIT 1
+
+-- misdated
+-- How many rows a clock dated that was ahead, by table. Until they are read again nobody knows when they were read.
+SELECT
+    (SELECT count(*) FROM refund_sync.refund
+        WHERE account_id = $1 AND observed_at > refund_sync.known_at(observed_at)) AS refunds,
+    (SELECT count(*) FROM refund_sync.span_check
+        WHERE account_id = $1 AND observed_at > refund_sync.known_at(observed_at)) AS days,
+    (SELECT count(*) FROM refund_sync.recheck
+        WHERE account_id = $1 AND hinted_at > refund_sync.known_at(hinted_at)) AS hints,
+    (SELECT count(*) FROM refund_sync.coverage_claim
+        WHERE account_id = $1 AND observed_at > refund_sync.known_at(observed_at)) AS claims
+
+-- oldest_open
+-- The oldest of what waits for an end: in quarantine, unknown to Stripe, not given by it, an unclosed gap of events.
+(SELECT 'in quarantine' AS what, coalesce(object_id, 'without an id, created ' || earliest || ' to ' || latest) AS id,
+    found_at AS since, error AS why
+FROM refund_sync.quarantine WHERE account_id = $1 AND resolved_at IS NULL ORDER BY found_at LIMIT 1)
+UNION ALL
+(SELECT 'not known to Stripe', object_id, coalesce(hinted_at, due_at), 'asked ' || attempts || ' times'
+FROM refund_sync.recheck WHERE account_id = $1 AND why IN ('not found', 'unknown')
+ORDER BY attempts DESC, due_at LIMIT 1)
+UNION ALL
+(SELECT 'not read', object_id, due_at, why || ', tried ' || attempts || ' times'
+FROM refund_sync.recheck WHERE account_id = $1 AND attempts > 0 AND why NOT IN ('not found', 'unknown', 'gone', 'in quarantine')
+ORDER BY attempts DESC, due_at LIMIT 1)
+UNION ALL
+(SELECT 'events expired', span::text, found_at, 'refunds that may have changed are read again'
+FROM refund_sync.event_gap WHERE account_id = $1 AND closed_at IS NULL ORDER BY found_at LIMIT 1)
 
 -- summary_by_currency
 -- Refunds by currency: how many, their sum, and of these what failed and what is pending.
@@ -22,7 +51,7 @@ FROM finance.refunds GROUP BY currency ORDER BY count(*) DESC, currency
 
 -- summary_by_month
 -- Completeness of the latest months.
-SELECT account_id, month, share_covered, complete, gaps, quarantined
+SELECT account_id, month, share_covered, complete, gaps, quarantined, state
 FROM finance.completeness_by_month ORDER BY month DESC, account_id LIMIT $1
 
 -- show_refund

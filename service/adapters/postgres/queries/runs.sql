@@ -7,7 +7,8 @@ ON CONFLICT (id) DO NOTHING
 -- How far a run has come; the row of a run that was killed keeps the last of these.
 UPDATE refund_sync.run SET
     updated_at = clock_timestamp(), requests = $2, inserted = $3, changed = $4, unchanged = $5,
-    stale = $6, late = $7, quarantined = $8, settle_bound = coalesce($9, settle_bound), hinted = $10
+    stale = $6, late = $7, quarantined = $8, settle_bound = coalesce($9, settle_bound), hinted = $10,
+    returned = $11, unread = $12
 WHERE id = $1
 
 -- end_run
@@ -61,11 +62,6 @@ UPDATE refund_sync.account SET wanted_from = $2 WHERE id = $1 AND wanted_from <>
 -- How far the account's history can be proven by now.
 UPDATE refund_sync.account SET settled_until = greatest(settled_until, $2) WHERE id = $1
 
--- newest_refund
--- The id to ask for when an account cannot say who it is.
-SELECT id FROM refund_sync.refund WHERE account_id = $1 AND first_listed_at IS NOT NULL
-ORDER BY created_at DESC LIMIT 1
-
 -- database_time
 -- The one clock that reads are ordered by.
 SELECT clock_timestamp()
@@ -76,3 +72,42 @@ SELECT clock_timestamp()
 ANALYZE refund_sync.refund (account_id, id, created_at), refund_sync.charge_link (account_id, refund_id, charge_id),
     refund_sync.destination_details (account_id, refund_id), refund_sync.charge (account_id, id),
     refund_sync.balance_transaction (account_id, id, refund_id), refund_sync.span_check, refund_sync.recheck
+
+-- merge_idle_run
+-- A run that found nothing new takes the place of the one before it of the same job, if that found nothing either,
+-- began this day, and no claim names it: so an account at rest leaves a row a day, not two a minute.
+WITH this AS (
+    SELECT * FROM refund_sync.run
+    WHERE id = $1 AND outcome = 'ok' AND inserted + changed + stale + late + quarantined + hinted + returned + unread = 0
+), before AS (
+    SELECT r.* FROM this CROSS JOIN LATERAL (
+        SELECT * FROM refund_sync.run
+        WHERE account_id = this.account_id AND started_at <= this.started_at AND job = this.job AND id <> this.id
+            AND started_at > this.started_at - interval '1 day'
+        ORDER BY started_at DESC LIMIT 1
+    ) AS r
+    WHERE r.outcome = 'ok' AND r.inserted + r.changed + r.stale + r.late + r.quarantined + r.hinted + r.returned + r.unread = 0
+        AND coalesce(r.first_started_at, r.started_at) > this.started_at - interval '1 day'
+        AND NOT EXISTS (
+            SELECT FROM refund_sync.coverage c CROSS JOIN LATERAL (
+                SELECT run_id FROM refund_sync.coverage_claim k
+                WHERE k.account_id = c.account_id AND k.stream = c.stream ORDER BY seq DESC LIMIT 50
+            ) AS k
+            WHERE c.account_id = r.account_id AND k.run_id = r.id
+        )
+), gone AS (
+    DELETE FROM refund_sync.run r USING before WHERE r.id = before.id
+)
+UPDATE refund_sync.run r SET passes = r.passes + before.passes, requests = r.requests + before.requests,
+    unchanged = r.unchanged + before.unchanged,
+    first_started_at = coalesce(before.first_started_at, before.started_at)
+FROM before WHERE r.id = $1
+
+-- forget_reads
+-- What was read of Stripe so long ago that no report asks for it.
+DELETE FROM refund_sync.read_count WHERE account_id = $1 AND day < $2
+
+-- newest_refunds
+-- The ids to ask for when an account cannot say who it is.
+SELECT id FROM refund_sync.refund WHERE account_id = $1 AND first_listed_at IS NOT NULL AND gone_at IS NULL
+ORDER BY created_at DESC LIMIT 3

@@ -1,54 +1,70 @@
 -- known_refunds
--- What is stored of these ids, so that what is equal can be skipped. Locks nothing.
-SELECT id, content_hash, observed_at, first_listed_at, coalesce(gone_at, hidden_at) IS NOT NULL AS missed
-FROM refund_sync.refund
-WHERE account_id = $1 AND id = ANY($2::text[])
+-- What is stored of these ids, so that what is equal can be skipped. Locks nothing. Each is looked up by its key.
+SELECT r.* FROM unnest($2::text[]) AS k(id)
+CROSS JOIN LATERAL (
+    SELECT id, content_hash, refund_sync.known_at(observed_at) AS observed_at, first_listed_at,
+        observed_at <> refund_sync.known_at(observed_at) AS misdated,
+        refund_sync.known_at(gone_at) AS gone_at, refund_sync.known_at(hidden_at) AS hidden_at,
+        refund_sync.known_at(unknown_at) AS unknown_at
+    FROM refund_sync.refund WHERE account_id = $1 AND id = k.id OFFSET 0
+) AS r
 
 -- received_so
--- The refunds of this time that were received so, and listed by $6; and whether any may be waited for: mostly
--- nothing is due, and the earliest of all tells so. Rows are found by when they were created, as near each other
--- as on a page: the account, written so, is no way to find them.
+-- The refunds of this time that were received so, and listed by $6; and whether any recheck or quarantined object
+-- may be pending. Usually nothing is due, so one look at the earliest due time answers it.
 SELECT
     received_hash, extract(epoch FROM created_at)::bigint AS second, id,
     (SELECT min(due_at) FROM refund_sync.recheck) <= $5
         OR EXISTS(SELECT FROM refund_sync.quarantine WHERE resolved_at IS NULL) AS any_waits
 FROM refund_sync.refund
-WHERE created_at >= $3 AND created_at <= $4 AND account_id || '' = $1
+WHERE account_id = $1 AND created_at >= $3 AND created_at <= $4
     AND received_hash = ANY($2::bytea[])
-    AND first_listed_at <= $6 AND hidden_at IS NULL AND gone_at IS NULL
+    AND first_listed_at <= $6 AND hidden_at IS NULL AND gone_at IS NULL AND unknown_at IS NULL
+    AND observed_at = refund_sync.known_at(observed_at)
 
 -- waited_for
 -- Those of these refunds that a read helps although it finds nothing new: they are due to be read again, or
 -- something of theirs is in quarantine.
-SELECT object_id FROM refund_sync.recheck
-WHERE account_id = $1 AND kind = 'refund' AND object_id = ANY($2::text[]) AND due_at <= $3
+SELECT c.object_id FROM unnest($2::text[]) AS k(id)
+CROSS JOIN LATERAL (
+    SELECT object_id FROM refund_sync.recheck
+    WHERE account_id = $1 AND kind = 'refund' AND object_id = k.id AND due_at <= $3 OFFSET 0
+) AS c
 UNION ALL
 SELECT object_id FROM refund_sync.quarantine
 WHERE account_id = $1 AND resolved_at IS NULL AND object_id = ANY($2::text[])
 
 -- known_charges
 -- Hash and age of these charges.
-SELECT id, content_hash, observed_at
-FROM refund_sync.charge
-WHERE account_id = $1 AND id = ANY($2::text[])
+SELECT c.* FROM unnest($2::text[]) AS k(id)
+CROSS JOIN LATERAL (
+    SELECT id, content_hash, refund_sync.known_at(observed_at) AS observed_at
+    FROM refund_sync.charge WHERE account_id = $1 AND id = k.id OFFSET 0
+) AS c
 
 -- known_balance_transactions
 -- Hash and age of these ledger lines.
-SELECT id, content_hash, observed_at
-FROM refund_sync.balance_transaction
-WHERE account_id = $1 AND id = ANY($2::text[])
+SELECT b.* FROM unnest($2::text[]) AS k(id)
+CROSS JOIN LATERAL (
+    SELECT id, content_hash, refund_sync.known_at(observed_at) AS observed_at
+    FROM refund_sync.balance_transaction WHERE account_id = $1 AND id = k.id OFFSET 0
+) AS b
 
 -- anything_waits
 -- Whether anything is in quarantine, and whether charges are hinted at: mostly not, and then nothing of a
--- batch need be looked up there.
+-- batch need be looked up there. And what time it is.
 SELECT
     EXISTS(SELECT FROM refund_sync.quarantine WHERE account_id = $1 AND resolved_at IS NULL) AS odd,
-    EXISTS(SELECT FROM refund_sync.recheck WHERE account_id = $1 AND kind = 'charge') AS charges
+    EXISTS(SELECT FROM refund_sync.recheck WHERE account_id = $1 AND kind = 'charge') AS charges,
+    clock_timestamp() AS now
 
 -- lock_refunds
 -- Locks the rows about to change, in the order of their ids so that two writers never deadlock. What they
 -- hold is read by a statement of its own: one that had to wait sees other tables as they were before.
-SELECT FROM refund_sync.refund WHERE account_id = $1 AND id = ANY($2::text[]) ORDER BY id FOR UPDATE
+SELECT FROM unnest($2::text[]) AS k(id)
+CROSS JOIN LATERAL (
+    SELECT FROM refund_sync.refund WHERE account_id = $1 AND id = k.id OFFSET 0 FOR UPDATE
+) AS r
 
 -- stored_refunds
 -- All columns that are compared of these refunds. Each is looked up by its key, however large the tables are.
@@ -62,8 +78,13 @@ SELECT
     l.transfer_reversal_id, l.source_transfer_reversal_id,
     d.type AS destination_type, d.reference, d.reference_status, d.reference_type, d.card_type,
     d.network_decline_code, d.details::text AS destination_details,
-    r.content_hash, r.version, r.observed_at
-FROM refund_sync.refund r
+    r.content_hash, r.version, refund_sync.known_at(r.observed_at) AS observed_at,
+    r.observed_at <> refund_sync.known_at(r.observed_at) AS misdated,
+    refund_sync.known_at(r.gone_at) AS gone_at, refund_sync.known_at(r.hidden_at) AS hidden_at
+FROM unnest($2::text[]) AS k(id)
+CROSS JOIN LATERAL (
+    SELECT * FROM refund_sync.refund r WHERE r.account_id = $1 AND r.id = k.id OFFSET 0
+) AS r
 LEFT JOIN LATERAL (
     SELECT * FROM refund_sync.charge_link k WHERE k.account_id = r.account_id AND k.refund_id = r.id OFFSET 0
 ) AS l ON true
@@ -71,7 +92,6 @@ LEFT JOIN LATERAL (
     SELECT * FROM refund_sync.destination_details k
     WHERE k.account_id = r.account_id AND k.refund_id = r.id OFFSET 0
 ) AS d ON true
-WHERE r.account_id = $1 AND r.id = ANY($2::text[])
 ORDER BY r.id
 
 -- update_refunds
@@ -85,10 +105,12 @@ UPDATE refund_sync.refund r SET
     presentment_currency = n.presentment_currency, next_action_type = n.next_action_type,
     next_action_expires_at = n.next_action_expires_at, customer_id = n.customer_id,
     payment_method_id = n.payment_method_id, raw = n.raw, content_hash = n.content_hash,
-    version = n.version, observed_at = n.observed_at, received_hash = n.received_hash, gone_at = NULL,
+    version = n.version, observed_at = n.observed_at, received_hash = n.received_hash,
+    gone_at = CASE WHEN refund_sync.known_at(r.gone_at) > n.observed_at THEN r.gone_at END,
+    unknown_at = CASE WHEN refund_sync.known_at(r.unknown_at) > n.observed_at THEN r.unknown_at END,
     first_seen_at = least(r.first_seen_at, n.listed_at),
     first_listed_at = least(r.first_listed_at, n.listed_at),
-    hidden_at = CASE WHEN n.listed_at >= r.hidden_at THEN NULL ELSE r.hidden_at END
+    hidden_at = CASE WHEN n.listed_at >= refund_sync.known_at(r.hidden_at) THEN NULL ELSE r.hidden_at END
 FROM unnest(
     $2::text[], $3::timestamptz[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[],
     $9::text[], $10::text[], $11::text[], $12::jsonb[], $13::bigint[], $14::text[], $15::text[],
@@ -121,26 +143,32 @@ ON CONFLICT (account_id, refund_id) DO UPDATE SET
 -- Clears the way for new refunds of whose rows some are there though the refund itself is not: somebody deleted
 -- it. Their versions stay, and the new one follows the last of them.
 WITH links AS (
-    DELETE FROM refund_sync.charge_link WHERE account_id = $1 AND refund_id = ANY($2::text[])
+    DELETE FROM refund_sync.charge_link l USING unnest($2::text[]) AS n(id)
+    WHERE l.account_id = $1 AND l.refund_id = n.id
 ), destinations AS (
-    DELETE FROM refund_sync.destination_details WHERE account_id = $1 AND refund_id = ANY($2::text[])
+    DELETE FROM refund_sync.destination_details d USING unnest($2::text[]) AS n(id)
+    WHERE d.account_id = $1 AND d.refund_id = n.id
 )
-SELECT refund_id, max(version) AS version
-FROM refund_sync.refund_version WHERE account_id = $1 AND refund_id = ANY($2::text[])
-GROUP BY refund_id
+SELECT k.id AS refund_id, v.version FROM unnest($2::text[]) AS k(id)
+CROSS JOIN LATERAL (
+    SELECT version FROM refund_sync.refund_version
+    WHERE account_id = $1 AND refund_id = k.id ORDER BY version DESC LIMIT 1
+) AS v
 
 -- delete_destinations
 -- Clears the way for the destinations of locked refunds; Stripe may also send none any more.
-DELETE FROM refund_sync.destination_details
-WHERE account_id = $1 AND refund_id = ANY($2::text[])
+DELETE FROM refund_sync.destination_details d USING unnest($2::text[]) AS n(id)
+WHERE d.account_id = $1 AND d.refund_id = n.id
 
 -- add_versions
--- Keeps what these refunds hold now. The ids are given twice so that rows are found by their keys.
+-- Keeps what these refunds hold now.
 INSERT INTO refund_sync.refund_version (account_id, refund_id, version, observed_at, source, changes, raw)
-SELECT r.account_id, r.id, r.version, r.observed_at, n.source, n.changes, r.raw
-FROM refund_sync.refund r
-JOIN unnest($2::text[], $3::text[], $4::jsonb[]) AS n(id, source, changes) ON n.id = r.id
-WHERE r.account_id = $1 AND r.id = ANY($2::text[])
+SELECT $1, n.id, r.version, r.observed_at, n.source, n.changes, r.raw
+FROM unnest($2::text[], $3::text[], $4::jsonb[]) AS n(id, source, changes)
+CROSS JOIN LATERAL (
+    SELECT version, observed_at, raw FROM refund_sync.refund
+    WHERE account_id = $1 AND id = n.id OFFSET 0
+) AS r
 
 -- touch_refunds
 -- Sharpens the times of refunds found as stored: seen and listed earlier than was known, read later. Of one
@@ -148,10 +176,13 @@ WHERE r.account_id = $1 AND r.id = ANY($2::text[])
 UPDATE refund_sync.refund r SET
     first_seen_at = least(r.first_seen_at, n.observed_at),
     first_listed_at = least(r.first_listed_at, n.listed_at),
-    content_hash = CASE WHEN n.locked AND n.observed_at >= r.observed_at THEN coalesce(n.content_hash, r.content_hash) ELSE r.content_hash END,
-    observed_at = CASE WHEN n.read_alone AND (n.locked OR r.content_hash = n.content_hash) THEN greatest(r.observed_at, n.observed_at) ELSE r.observed_at END,
-    gone_at = CASE WHEN n.observed_at < r.observed_at THEN r.gone_at END,
-    hidden_at = CASE WHEN n.listed_at >= r.hidden_at THEN NULL ELSE r.hidden_at END
+    content_hash = CASE WHEN n.locked AND n.observed_at >= refund_sync.known_at(r.observed_at)
+        THEN coalesce(n.content_hash, r.content_hash) ELSE r.content_hash END,
+    observed_at = CASE WHEN n.read_alone AND (n.locked OR r.content_hash = n.content_hash)
+        AND n.observed_at > refund_sync.known_at(r.observed_at) THEN n.observed_at ELSE r.observed_at END,
+    gone_at = CASE WHEN refund_sync.known_at(r.gone_at) > n.observed_at THEN r.gone_at END,
+    unknown_at = CASE WHEN refund_sync.known_at(r.unknown_at) > n.observed_at THEN r.unknown_at END,
+    hidden_at = CASE WHEN n.listed_at >= refund_sync.known_at(r.hidden_at) THEN NULL ELSE r.hidden_at END
 FROM unnest(
     $2::text[], $3::timestamptz[], $4::timestamptz[], $5::bytea[], $6::boolean[], $7::boolean[]
 ) AS n(id, observed_at, listed_at, content_hash, read_alone, locked)
@@ -175,7 +206,8 @@ FROM unnest(
     payment_method_type, balance_transaction_id, transfer_id, application_fee_id, on_behalf_of,
     content_hash, observed_at
 )
-WHERE c.account_id = $1 AND c.id = n.id AND c.observed_at < n.observed_at
+WHERE c.account_id = $1 AND c.id = n.id
+    AND refund_sync.known_at(c.observed_at) < refund_sync.known_at(n.observed_at)
 
 -- update_balance_transactions
 -- A ledger line as the newer read found it.
@@ -193,24 +225,15 @@ FROM unnest(
     id, refund_id, source, type, reporting_category, amount_minor, fee_minor, net_minor, currency,
     exchange_rate, created_at, available_on, status, content_hash, observed_at
 )
-WHERE b.account_id = $1 AND b.id = n.id AND b.observed_at < n.observed_at
+WHERE b.account_id = $1 AND b.id = n.id
+    AND refund_sync.known_at(b.observed_at) < refund_sync.known_at(n.observed_at)
 
 -- resolve_quarantine
 -- Objects in quarantine that could be decoded by a later read.
-UPDATE refund_sync.quarantine q SET resolved_at = clock_timestamp()
+UPDATE refund_sync.quarantine q SET resolved_at = clock_timestamp(), resolution = 'decoded'
 FROM unnest($3::text[], $4::timestamptz[]) AS n(id, observed_at)
 WHERE q.account_id = $1 AND q.stream = $2 AND q.resolved_at IS NULL AND q.object_id = n.id
-    AND q.seen_at <= n.observed_at
-
--- resolve_nameless_quarantine
--- Objects without an id, in a span that was read whole since and holds nothing like them.
-UPDATE refund_sync.quarantine q SET resolved_at = clock_timestamp()
-FROM unnest($3::int8range[], $4::timestamptz[]) AS n(span, observed_at)
-WHERE q.account_id = $1 AND q.stream = $2 AND q.resolved_at IS NULL AND q.object_id IS NULL
-    AND n.span @> extract(epoch FROM q.earliest)::bigint
-    AND n.span @> extract(epoch FROM q.latest)::bigint
-    AND q.seen_at < n.observed_at
-    AND NOT (q.payload = ANY($5::text[]))
+    AND refund_sync.known_at(q.seen_at) <= refund_sync.known_at(n.observed_at)
 
 -- quarantine
 -- Keeps an undecodable object as received; one that is there already is only seen again.
@@ -218,10 +241,63 @@ INSERT INTO refund_sync.quarantine AS q
     (account_id, stream, object_id, payload, error, created_at, earliest, latest, seen_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 ON CONFLICT (account_id, stream, object_id) WHERE resolved_at IS NULL AND object_id IS NOT NULL
-DO UPDATE SET payload = excluded.payload, error = excluded.error, seen_at = greatest(q.seen_at, excluded.seen_at)
+DO UPDATE SET payload = excluded.payload, error = excluded.error, unknown_at = NULL, unlisted = '{}',
+    seen_at = CASE WHEN refund_sync.known_at(q.seen_at) > refund_sync.known_at(excluded.seen_at)
+        THEN q.seen_at ELSE excluded.seen_at END
 
 -- see_nameless_again
 -- An object without an id that is in quarantine already.
-UPDATE refund_sync.quarantine SET seen_at = greatest(seen_at, $4)
+UPDATE refund_sync.quarantine SET unknown_at = NULL, unlisted = '{}',
+    seen_at = CASE WHEN refund_sync.known_at(seen_at) > refund_sync.known_at($4) THEN seen_at ELSE $4 END
 WHERE account_id = $1 AND stream = $2 AND resolved_at IS NULL AND object_id IS NULL AND payload = $3
 RETURNING id
+
+-- miss_quarantined
+-- Objects in quarantine that listings of their time did not return, though they began after it was last received.
+-- One without an id is gone once its whole time was listed so twice, an interval of $7 apart.
+WITH missed AS (
+    SELECT q.id, range_agg(n.span * int8range(extract(epoch FROM q.earliest)::bigint, extract(epoch FROM q.latest)::bigint, '[]')) AS spans,
+        max(n.observed_at) AS observed_at
+    FROM refund_sync.quarantine q
+    JOIN unnest($3::int8range[], $4::timestamptz[]) AS n(span, observed_at)
+        ON n.span && int8range(extract(epoch FROM q.earliest)::bigint, extract(epoch FROM q.latest)::bigint, '[]')
+        AND refund_sync.known_at(q.seen_at) < n.observed_at
+    WHERE q.account_id = $1 AND q.stream = $2 AND q.resolved_at IS NULL
+        AND CASE WHEN q.object_id IS NULL THEN q.payload <> ALL($6::text[]) ELSE q.object_id <> ALL($5::text[]) END
+    GROUP BY q.id
+), looked AS (
+    SELECT m.id, m.observed_at, q.unlisted + m.spans AS unlisted, q.object_id IS NULL AND q.unlisted + m.spans @>
+        int8range(extract(epoch FROM q.earliest)::bigint, extract(epoch FROM q.latest)::bigint, '[]') AS nowhere,
+        CASE WHEN q.unknown_at = refund_sync.known_at(q.unknown_at) THEN q.unknown_at END AS unknown_at
+    FROM missed m JOIN refund_sync.quarantine q ON q.id = m.id
+)
+UPDATE refund_sync.quarantine q SET
+    unlisted = CASE WHEN l.nowhere THEN '{}' ELSE l.unlisted END,
+    unknown_at = CASE WHEN l.nowhere THEN coalesce(l.unknown_at, l.observed_at) ELSE l.unknown_at END,
+    resolved_at = CASE WHEN l.nowhere AND l.unknown_at + $7::interval <= l.observed_at THEN clock_timestamp() END,
+    resolution = CASE WHEN l.nowhere AND l.unknown_at + $7::interval <= l.observed_at THEN 'gone' END
+FROM looked l WHERE q.id = l.id
+
+-- quarantined_is_unknown
+-- Stripe does not know this object in quarantine. It is gone after a second such answer, an interval of $4 after
+-- the first, and listings of its whole time without it. No row where none is in quarantine.
+UPDATE refund_sync.quarantine q SET
+    unknown_at = coalesce(k.unknown_at, $3), resolved_at = CASE WHEN k.gone THEN clock_timestamp() END,
+    resolution = CASE WHEN k.gone THEN 'gone' END
+FROM (
+    SELECT o.id, o.unknown_at, o.unknown_at + $4::interval <= $3
+        AND o.unlisted @> int8range(extract(epoch FROM o.earliest)::bigint, extract(epoch FROM o.latest)::bigint, '[]') AS gone
+    FROM (
+        SELECT id, unlisted, earliest, latest,
+            CASE WHEN unknown_at = refund_sync.known_at(unknown_at) THEN unknown_at END AS unknown_at
+        FROM refund_sync.quarantine
+        WHERE account_id = $1 AND object_id = $2 AND resolved_at IS NULL AND refund_sync.known_at(seen_at) < $3
+    ) AS o
+) AS k
+WHERE q.id = k.id
+RETURNING q.resolved_at IS NOT NULL
+
+-- watch_quarantined
+-- These objects in quarantine were received again: whoever doubted that Stripe knows them asks no more.
+UPDATE refund_sync.recheck c SET why = 'in quarantine', due_at = $3 FROM unnest($2::text[]) AS n(id)
+WHERE c.account_id = $1 AND c.kind = 'refund' AND c.object_id = n.id AND c.why = 'unknown'
