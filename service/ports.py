@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from service.domain.recheck import Day, Due
+    from service.domain.reads import Density, Due
+    from service.domain.recheck import Day
     from service.domain.refund import Hint, Observation, Undecodable
     from service.domain.span import Span
     from service.domain.walk import Ask, Claim, Key, Page
@@ -218,8 +219,8 @@ class DueStore(Protocol):
         """Objects that are due, those with a hint first; none whose day was listed since it was needed."""
         ...
 
-    async def refunds_by_hour(self, days: Sequence[int]) -> Mapping[int, int]:
-        """How many refunds are stored of each hour of these days; both by their first second."""
+    async def density(self, days: Sequence[int]) -> Density:
+        """How many refunds are stored of each hour of these days, and between them; all by first seconds."""
         ...
 
     async def read(self, due: Sequence[Due], observed_at: datetime, now: datetime) -> None:

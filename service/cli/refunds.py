@@ -60,16 +60,12 @@ def _check(object_id: str, refused: set[str], hint: str) -> None:
 
 
 async def _fetch(context: Context, ids: list[str]) -> None:
-    from service.jobs.fetch import fetch as fetch_refunds
     from service.ports import Progress
     from service.wiring import passes, places
 
     async with context.open_account() as account:
         progress = Progress()
-        async with passes.recorded_run(account, "fetch", None, progress) as (run, store):
-            fetched = await fetch_refunds(account.source, store, ids, progress)
-            if fetched.not_found:
-                run.shortfall = f"Stripe does not know {len(fetched.not_found)} of the ids"
+        fetched = await passes.fetch(account, ids, progress)
         known = [
             (refund_id, entry)
             for refund_id in fetched.refund_ids

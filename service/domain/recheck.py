@@ -1,4 +1,4 @@
-"""When a known refund is due to be read again, and in how few reads that can be done. Pure.
+"""When a known refund is due to be read again. Pure.
 
 =================  ==========================================  ====================================
 state              again                                       why
@@ -22,14 +22,13 @@ others are few and due by themselves. Ages and due times are by the clock that i
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from service.domain.span import Span, merged
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from service.domain.refund import ChargeLink, Destination, Refund
 
@@ -174,83 +173,6 @@ def days_in_turn(days: Sequence[Day], pages: int) -> list[Span]:
 def pages_of(refunds: int) -> int:
     """Reads that listing so many refunds takes, at least one."""
     return -(-refunds // PAGE) or 1
-
-
-@dataclass(frozen=True, slots=True)
-class Due:
-    """One object to read again: *created* is None where no refund of that id is stored."""
-
-    kind: str
-    id: str
-    why: str
-    created: int | None = None
-    attempts: int = 0
-    hidden: bool = False
-    """No list returns it."""
-
-
-@dataclass(slots=True)
-class Reads:
-    """What to read: spans to list, and objects to read by id."""
-
-    spans: list[Span] = field(default_factory=list)
-    alone: list[Due] = field(default_factory=list)
-    covered: list[Due] = field(default_factory=list)
-    """Objects that the spans hold."""
-    cost: int = 0
-
-
-def reads_for(due: Sequence[Due], refunds_by_hour: Mapping[int, int], most: int) -> Reads:
-    """The fewest reads: a day or an hour is listed where that costs less than its objects by id.
-
-    *refunds_by_hour* counts all stored refunds by the start of their hour, for the hours' whole days.
-    No more than about *most* reads are planned; what is left out stays due.
-    """
-    reads = Reads()
-    placed: dict[int, dict[int, list[Due]]] = {}
-    seconds: list[Due] = []
-    for one in due:
-        if one.created is None or one.kind != "refund" or one.hidden or one.why in ALWAYS_ALONE:
-            reads.alone.append(one)
-        elif one.why == UNKNOWN:
-            seconds.append(one)
-        else:
-            hours = placed.setdefault(one.created // DAY_S * DAY_S, {})
-            hours.setdefault(one.created // HOUR_S * HOUR_S, []).append(one)
-    totals: Counter[int] = Counter()
-    for hour, refunds in refunds_by_hour.items():
-        totals[hour // DAY_S * DAY_S] += refunds
-    reads.cost = len(reads.alone) + len(seconds)
-    reads.covered += seconds
-    reads.spans += [
-        Span(one.created, one.created + 1) for one in seconds if one.created is not None
-    ]
-    for day, hours in placed.items():
-        if reads.cost >= most:
-            break
-        _choose(reads, day, hours, totals[day], refunds_by_hour)
-    reads.spans = merged(reads.spans)
-    reads.alone = reads.alone[:most]
-    return reads
-
-
-def _choose(
-    reads: Reads, day: int, due: dict[int, list[Due]], refunds: int, by_hour: Mapping[int, int]
-) -> None:
-    hourly = {hour: min(pages_of(by_hour.get(hour, 0)), len(some)) for hour, some in due.items()}
-    whole = pages_of(refunds)
-    if whole < sum(map(len, due.values())) and whole <= sum(hourly.values()):
-        reads.spans.append(Span(day, day + DAY_S))
-        reads.covered += [one for some in due.values() for one in some]
-        reads.cost += whole
-        return
-    for hour, some in due.items():
-        reads.cost += hourly[hour]
-        if hourly[hour] < len(some):
-            reads.spans.append(Span(hour, hour + HOUR_S))
-            reads.covered += some
-        else:
-            reads.alone += some
 
 
 REVISIT_AGAIN_S = 30 * DAY_S

@@ -6,12 +6,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from service.domain.errors import NotFoundError
+from service.domain.reads import reads_for
+from service.domain.recheck import DAY_S
 from service.ports import FETCH, Batch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
-    from service.ports import Progress, RefundSource, RefundStore
+    from service.domain.reads import Due
+    from service.domain.span import Span
+    from service.ports import DueStore, Progress, RefundSource, RefundStore, Written
 
 
 @dataclass(slots=True)
@@ -37,3 +41,37 @@ async def fetch(
         fetched.refund_ids += [u.object_id for r in readings for u in r.undecodable if u.object_id]
     fetched.refund_ids = list(dict.fromkeys(fetched.refund_ids))
     return fetched
+
+
+class Noting:
+    """A store that notes which refunds the batches hold that pass through it."""
+
+    def __init__(self, store: RefundStore) -> None:
+        self._store = store
+        self.seen: set[str] = set()
+
+    async def covered(self, stream: str) -> list[Span]:
+        return await self._store.covered(stream)
+
+    async def settle(self, bound: int) -> None:
+        await self._store.settle(bound)
+
+    async def write(self, batch: Batch) -> Written:
+        written = await self._store.write(batch)
+        self.seen.update(key.id for reading in batch.readings for key in reading.page.keys)
+        return written
+
+
+async def listed(
+    stored: Sequence[Due],
+    near: DueStore,
+    store: RefundStore,
+    list_again: Callable[[RefundStore, Sequence[Span]], Awaitable[object]],
+) -> set[str]:
+    """Reads by listing those of *stored* for which that takes fewer reads. Returns which were listed."""
+    days = sorted({one.created // DAY_S * DAY_S for one in stored if one.created is not None})
+    spans = reads_for(stored, await near.density(days), len(stored)).spans
+    noting = Noting(store)
+    if spans:
+        await list_again(noting, spans)
+    return noting.seen & {one.id for one in stored}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from service.domain.errors import NotFoundError, RefusedError, StripeAwayError
+from service.domain.reads import reads_for
 from service.domain.recheck import (
     ALWAYS_ALONE,
     DAY_S,
@@ -17,7 +18,6 @@ from service.domain.recheck import (
     YOUNG_S,
     days_in_turn,
     due_days,
-    reads_for,
     spans_over,
 )
 from service.domain.walk import Ask
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
-    from service.domain.recheck import Due
+    from service.domain.reads import Due
     from service.domain.span import Span
     from service.ports import (
         Clock,
@@ -76,7 +76,7 @@ class Rereader:
             days = sorted(
                 {one.created // DAY_S * DAY_S for one in taken if one.created is not None}
             )
-            reads = reads_for(taken, await due.refunds_by_hour(days), left)
+            reads = reads_for(taken, await due.density(days), left)
             began = self.asked_at()
             if reads.spans:
                 await self.list_again(reads.spans, source)

@@ -8,16 +8,17 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from service.domain.errors import DifferenceError, NotFoundError
-from service.domain.recheck import Due
+from service.domain.reads import Due
 from service.domain.span import Span, merged
 from service.jobs.cover import REFUNDS, Cover, Covering
 from service.ports import Compared, Written
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from datetime import datetime
     from random import Random
 
+    from service.domain.reads import Density
     from service.ports import Batch, ComparingStore, DueStore, Progress, RefundSource, RefundStore
 
 MOST = 100_000
@@ -200,8 +201,8 @@ class Chosen:
         taken, self._objects = self._objects[:limit], self._objects[limit:]
         return taken
 
-    async def refunds_by_hour(self, days: Sequence[int]) -> Mapping[int, int]:
-        return await self._due.refunds_by_hour(days)
+    async def density(self, days: Sequence[int]) -> Density:
+        return await self._due.density(days)
 
     async def read(self, due: Sequence[Due], observed_at: datetime, now: datetime) -> None:
         await self._due.read(due, observed_at, now)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -19,14 +20,15 @@ from service.domain.span import Span
 from service.jobs import events as expiry
 from service.jobs import plan, recheck
 from service.jobs.cover import EVENTS, REFUNDS, Cover, Covering, always
-from service.jobs.fetch import fetch
+from service.jobs.fetch import Fetched, listed
+from service.jobs.fetch import fetch as fetch_each
 from service.jobs.record import Run, recorded
-from service.ports import Batch, Progress, reads_for
+from service.ports import FETCH, Batch, Progress, reads_for
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from service.ports import ListSource, Reading
+    from service.ports import ListSource, Reading, RefundStore
     from service.wiring.accounts import Account
 
 log = structlog.get_logger(__name__)
@@ -147,7 +149,7 @@ async def may_read_events(account: Account, progress: Progress) -> bool:
     return True
 
 
-def rereader(account: Account, store: PostgresStore, progress: Progress) -> recheck.Rereader:
+def rereader(account: Account, store: RefundStore, progress: Progress) -> recheck.Rereader:
     return recheck.Rereader(
         account.source, store, account.clock, account.database.clock.now, progress,
         account.settings.concurrency, account.settings.drain_s,
@@ -233,6 +235,24 @@ async def catch_up(account: Account, progress: Progress) -> None:
     await fold_claims(account)
 
 
+async def fetch(account: Account, ids: list[str], progress: Progress) -> Fetched:
+    """Reads these refunds, or those of a charge or payment, now: those that are stored in the fewest reads."""
+    due = account.due(hinted=False)
+    async with recorded_run(account, "fetch", None, progress) as (run, store):
+        plain = replace(account, source=account.forgetful_source())
+
+        async def list_again(noting: RefundStore, spans: Sequence[Span]) -> None:
+            await rereader(plain, noting, progress).list_again(spans, FETCH)
+
+        known = await listed(await due.stored(ids, FETCH), due, store, list_again)
+        left = [object_id for object_id in ids if object_id not in known]
+        fetched = await fetch_each(account.source, store, left, progress)
+        fetched.refund_ids = [*(i for i in ids if i in known), *fetched.refund_ids]
+        if fetched.not_found:
+            run.shortfall = f"Stripe does not know {len(fetched.not_found)} of the ids"
+    return fetched
+
+
 async def cancel(account: Account, refund_id: str, progress: Progress) -> Reading:
     """Cancels a refund at Stripe, and writes what came of it at once. The only thing that writes there.
 
@@ -242,7 +262,7 @@ async def cancel(account: Account, refund_id: str, progress: Progress) -> Readin
         reading = await account.source.cancel(refund_id, idempotency_key=f"refund-sync-{uuid4()}")
         progress.written.add(await store.write(Batch([reading], [], "cancel")))
         try:
-            await fetch(account.source, store, [refund_id], progress)
+            await fetch_each(account.source, store, [refund_id], progress)
         except (AccessError, StripeAwayError) as error:
             log.warning("cancel.ledger_not_read", id=refund_id, error=str(error))
     return reading

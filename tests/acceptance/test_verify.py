@@ -44,7 +44,10 @@ def verify(stage: Stage, *options: str, expect: int = 0) -> dict[str, Any]:
 
 def found_in(told: dict[str, Any]) -> dict[str, list[str]]:
     """What was found, without what was not."""
-    kinds = ("missing", "holes", "stale", "drift", "altered_here", "hidden", "gone")
+    kinds = (
+        "missing", "holes", "stale", "drift", "altered_here", "hidden", "gone", "returned",
+        "undecodable", "unrepaired", "contradicted",
+    )  # fmt: skip
     return {kind: sorted(told[kind]) for kind in kinds if told[kind]}
 
 
@@ -187,6 +190,13 @@ async def test_what_is_listed_no_more_is_hidden_where_stripe_still_knows_it_and_
     assert found_in(verify(stage, expect=7)) == {"hidden": hidden, "gone": sorted(gone)}
     assert await stored(stage, *gone) == before
 
+    ran = stage.run("verify", "--repair", expect=7)
+    assert found_in(ran.told)["gone"] == sorted(gone)
+    assert "2 are asked for again in an hour, before they count as gone" in ran.err
+    assert len(await stage.select("SELECT FROM finance.refunds")) == REFUNDS
+    await stage.execute(
+        "UPDATE refund_sync.refund SET unknown_at = unknown_at - interval '61 minutes'"
+    )
     assert found_in(verify(stage, "--repair", expect=7))["gone"] == sorted(gone)
     marks = await stage.select(
         "SELECT id, hidden_at IS NOT NULL, gone_at IS NOT NULL FROM refund_sync.refund"
@@ -207,6 +217,61 @@ async def test_what_is_listed_no_more_is_hidden_where_stripe_still_knows_it_and_
     assert found_in(verify(stage)) == {"hidden": hidden}
     stripe.change("delete", ids=hidden, events=False)
     assert found_in(verify(stage, expect=7)) == {"gone": hidden}
+
+
+async def test_a_refund_that_was_marked_gone_and_is_listed_is_a_difference_and_counts_again(
+    stage: Stage, stripe: Stripe
+) -> None:
+    (marked,) = some(stripe, 0, 1)
+    await stage.execute("UPDATE refund_sync.refund SET gone_at = now() WHERE id = $1", marked)
+    ran = stage.run("verify", expect=7)
+    assert found_in(ran.told) == {"returned": [marked]}
+    assert ran.told["equal"] == REFUNDS - 1
+    assert len(await stage.select("SELECT FROM finance.refunds")) == REFUNDS
+    assert found_in(verify(stage)) == {}
+
+
+async def test_what_cannot_be_decoded_is_named_and_counted_as_equal_by_nobody(
+    stage: Stage, stripe: Stripe
+) -> None:
+    odd = some(stripe, 0, 2)
+    stripe.change("spoil", ids=odd)
+    ran = stage.run("verify", expect=8)
+    assert found_in(ran.told) == {"undecodable": sorted(odd)}
+    assert ran.told["equal"] == REFUNDS - 2
+    assert "objects that could not be decoded: 2" in ran.err
+    text = stage.run("verify", expect=8, as_json=False).out
+    assert all(one in text for one in odd)
+    stripe.change("fail", ids=some(stripe, 5, 1), events=False)
+    assert found_in(verify(stage, expect=7))["undecodable"] == sorted(odd), "drift comes first"
+
+
+async def test_claims_that_the_rows_contradict_are_revoked_and_claimed_again_by_a_repair(
+    stage: Stage, stripe: Stripe
+) -> None:
+    await stage.execute(
+        "UPDATE refund_sync.coverage_claim SET rows = rows + 1"
+        " WHERE seq = (SELECT max(seq) FROM refund_sync.coverage_claim WHERE stream = 'refunds' AND rows > 0)"
+    )
+    told = verify(stage, "--repair", expect=7)
+    assert list(found_in(told)) == ["contradicted"]
+    assert told["seconds_left"] == 0
+    assert found_in(verify(stage)) == {}
+    await stage.assert_no_invariant_is_broken()
+
+
+async def test_what_a_repair_could_not_read_is_said(stage: Stage, stripe: Stripe) -> None:
+    (wrong,) = some(stripe, 0, 1)
+    await stage.execute("UPDATE refund_sync.refund SET amount_minor = 1 WHERE id = $1", wrong)
+    stripe.faults(statuses={wrong: 400})
+    ran = stage.run("verify", "--repair", expect=7)
+    assert found_in(ran.told) == {
+        "drift": [wrong], "altered_here": [wrong], "unrepaired": [wrong],
+    }  # fmt: skip
+    assert "1 could not be read and stay as they were" in ran.err
+    stripe.heal()
+    assert "unrepaired" not in found_in(verify(stage, "--repair", expect=7))
+    assert found_in(verify(stage)) == {}
 
 
 async def test_an_interrupted_verify_changes_nothing(stage: Stage, stripe: Stripe) -> None:

@@ -10,7 +10,8 @@ import pytest
 from service.adapters.postgres.compare import PostgresComparison
 from service.adapters.postgres.rechecks import PostgresDue
 from service.adapters.postgres.store import Database, PostgresStore
-from service.domain.recheck import CONFIRM_S, GIVE_UP_AFTER, Due
+from service.domain.reads import Due
+from service.domain.recheck import CONFIRM_S, GIVE_UP_AFTER
 from tests.builders import (
     CREATED,
     NEAR,

@@ -14,7 +14,8 @@ from service.adapters.postgres.memory import PostgresMemory
 from service.adapters.postgres.order import known_at
 from service.adapters.postgres.rechecks import EventGaps, PostgresDue, redate
 from service.adapters.postgres.store import Database, DatabaseClock, PostgresStore, SystemClock
-from service.domain.recheck import DAY_S, Due
+from service.domain.reads import Due
+from service.domain.recheck import DAY_S
 from service.domain.refund import Hint
 from service.domain.span import Span
 from service.ports import Batch, Check

@@ -9,7 +9,8 @@ import pytest
 
 from service.adapters.postgres.rechecks import PostgresDue
 from service.adapters.postgres.store import Database, PostgresStore
-from service.domain.recheck import DAY_S, Due
+from service.domain.reads import Due
+from service.domain.recheck import DAY_S
 from service.domain.refund import Hint
 from service.domain.span import Span
 from service.ports import Batch, Check

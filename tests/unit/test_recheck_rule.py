@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from service.domain.reads import Density, Due, Reads, reads_for
 from service.domain.recheck import (
     ALWAYS_ALONE,
     DAY_S,
@@ -15,14 +16,12 @@ from service.domain.recheck import (
     RETURN_LEG,
     SUCCEEDED,
     Day,
-    Due,
     backoff_s,
     days_in_turn,
     due_days,
     interval_s,
     is_late,
     next_due_s,
-    reads_for,
     spans_over,
     state_of,
 )
@@ -103,7 +102,7 @@ def test_the_next_due_time_counts_from_now_and_ends_with_the_state() -> None:
 
 def test_ten_thousand_hints_of_one_day_are_about_a_hundred_reads() -> None:
     seconds = [TODAY + n * 8 for n in range(10_000)]
-    reads = reads_for(dues(*seconds), by_hour(seconds), 10**9)
+    reads = reads_for(dues(*seconds), Density(by_hour(seconds)), 10**9)
     assert reads.spans == [Span(TODAY, TODAY + DAY_S)]
     assert (len(reads.covered), reads.alone, reads.cost) == (10_000, [], 100)
 
@@ -111,7 +110,7 @@ def test_ten_thousand_hints_of_one_day_are_about_a_hundred_reads() -> None:
 def test_lone_ones_are_read_by_id() -> None:
     lone = [TODAY + n * DAY_S for n in range(50)]
     others = [day + n * 80 for day in lone for n in range(1_000)]
-    reads = reads_for(dues(*lone), by_hour(others), 10**9)
+    reads = reads_for(dues(*lone), Density(by_hour(others)), 10**9)
     assert reads.spans == []
     assert (len(reads.alone), reads.cost) == (50, 50)
 
@@ -120,7 +119,7 @@ def test_a_dense_hour_of_a_large_day_is_listed_and_the_rest_read_by_id() -> None
     day = [TODAY + n for n in range(0, DAY_S, 2)]
     dense = [TODAY + 3 * HOUR_S + n * 10 for n in range(300)]
     lone = [TODAY + 20 * HOUR_S]
-    reads = reads_for(dues(*dense, *lone), by_hour(day), 10**9)
+    reads = reads_for(dues(*dense, *lone), Density(by_hour(day)), 10**9)
     assert reads.spans == [Span(TODAY + 3 * HOUR_S, TODAY + 4 * HOUR_S)]
     assert [one.created for one in reads.alone] == lone
     assert reads.cost == 1_800 // 100 + 1
@@ -128,35 +127,60 @@ def test_a_dense_hour_of_a_large_day_is_listed_and_the_rest_read_by_id() -> None
 
 def test_neighbouring_days_are_listed_as_one_span() -> None:
     seconds = [TODAY + n * 900 for n in range(2 * 96)]
-    reads = reads_for(dues(*seconds), by_hour(seconds), 10**9)
+    reads = reads_for(dues(*seconds), Density(by_hour(seconds)), 10**9)
     assert reads.spans == [Span(TODAY, TODAY + 2 * DAY_S)]
 
 
 @pytest.mark.parametrize("why", sorted(ALWAYS_ALONE))
 def test_what_no_listing_can_settle_is_read_by_id(why: str) -> None:
     seconds = [TODAY + n for n in range(500)]
-    reads = reads_for(dues(*seconds, why=why), by_hour(seconds), 10**9)
+    reads = reads_for(dues(*seconds, why=why), Density(by_hour(seconds)), 10**9)
     assert (reads.spans, len(reads.alone)) == ([], 500)
 
 
 def test_hidden_ones_are_read_by_id_though_word_of_them_came() -> None:
     seconds = [TODAY] * 3
     due = [Due("refund", f"re_{n}", "hint", TODAY, hidden=True) for n in range(2)]
-    reads = reads_for([*due, Due("refund", "re_2", "hint", TODAY)], by_hour(seconds), 1_000)
+    reads = reads_for(
+        [*due, Due("refund", "re_2", "hint", TODAY)], Density(by_hour(seconds)), 1_000
+    )
     assert (reads.spans, {one.id for one in reads.alone}) == ([], {"re_0", "re_1", "re_2"})
 
 
 def test_what_is_not_stored_and_what_is_a_charge_is_read_by_id() -> None:
     unknown = [Due("refund", "re_x", "hint"), Due("charge", "ch_1", "hint", TODAY)]
-    assert reads_for(unknown, {}, 10**9).alone == unknown
+    assert reads_for(unknown, Density({}), 10**9).alone == unknown
+
+
+def scattered(count: int, *, every_days: int, others: int = 0) -> Reads:
+    """What reading *count* refunds takes, one a day, with *others* stored between each two."""
+    lone = [TODAY + n * every_days * DAY_S for n in range(count)]
+    between = dict.fromkeys(lone[:-1], others)
+    return reads_for(dues(*lone), Density(by_hour(lone), between), 10**9)
+
+
+def test_lone_refunds_of_many_days_are_listed_together_where_few_others_lie_between() -> None:
+    reads = scattered(250, every_days=3)
+    assert (reads.cost, len(reads.spans), len(reads.covered), reads.alone) == (3, 3, 250, [])
+    assert all(any(span.holds(one.created or 0) for span in reads.spans) for one in reads.covered)
+    dense = scattered(250, every_days=3, others=150)
+    assert (dense.cost, dense.spans, len(dense.alone)) == (250, [], 250)
+    some = scattered(4, every_days=1, others=40)
+    assert (some.cost, len(some.spans), len(some.alone)) == (2, 1, 1)
+
+
+def test_what_is_not_known_to_lie_between_two_days_is_taken_to_be_much() -> None:
+    lone = [TODAY, TODAY + 5 * DAY_S]
+    reads = reads_for(dues(*lone), Density(by_hour(lone)), 10**9)
+    assert (reads.cost, reads.spans) == (2, [])
 
 
 def test_no_more_is_planned_than_may_be_read_and_the_rest_stays_due() -> None:
     lone = [TODAY + n * DAY_S for n in range(500)]
-    reads = reads_for(dues(*lone), by_hour(lone), 20)
+    reads = reads_for(dues(*lone), Density(by_hour(lone)), 20)
     assert (len(reads.alone), reads.spans) == (20, [])
     days = [TODAY + d * DAY_S + n * 60 for d in range(50) for n in range(200)]
-    reads = reads_for(dues(*days), by_hour(days), 20)
+    reads = reads_for(dues(*days), Density(by_hour(days)), 20)
     assert len(reads.spans) == 1
     assert reads.spans[0].seconds == 10 * DAY_S
 

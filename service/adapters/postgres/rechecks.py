@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from service.adapters.postgres.claims import range_of
 from service.adapters.postgres.queries import query
 from service.adapters.postgres.rows import columns_of
+from service.domain.reads import FAR, Density, Due
 from service.domain.recheck import (
     CONFIRM_S,
     GIVE_UP_AFTER,
@@ -16,7 +17,6 @@ from service.domain.recheck import (
     STATES,
     UNKNOWN,
     Day,
-    Due,
     backoff_s,
     due_days,
     next_due_s,
@@ -169,9 +169,15 @@ class PostgresDue:
         found = await self._database.fetch(self._due, self._account_id, now, limit)
         return [Due(*r) for r in found]
 
-    async def refunds_by_hour(self, days: Sequence[int]) -> dict[int, int]:
-        found = await self._database.fetch("refunds_by_hour", self._account_id, list(days))
-        return {row[0]: row[1] for row in found}
+    async def density(self, days: Sequence[int]) -> Density:
+        hours = await self._database.fetch("refunds_by_hour", self._account_id, list(days))
+        gaps = await self._database.fetch("refunds_between", self._account_id, list(days), FAR)
+        return Density({row[0]: row[1] for row in hours}, {row[0]: row[1] for row in gaps})
+
+    async def stored(self, ids: Sequence[str], why: str) -> list[Due]:
+        """Those of these refunds that are stored, to be read again."""
+        found = await self._database.fetch("stored_seconds", self._account_id, list(ids))
+        return [Due("refund", row["id"], why, row["created"], 0, row["hidden"]) for row in found]
 
     async def read(self, due: Sequence[Due], observed_at: datetime, now: datetime) -> None:
         refunds = [one for one in due if one.kind == "refund"]

@@ -151,6 +151,28 @@ CROSS JOIN LATERAL (
     GROUP BY 1 OFFSET 0
 ) AS n
 
+-- refunds_between
+-- How many refunds are stored between each of these days and the next of them, $3 at the most.
+SELECT d.day, n.refunds
+FROM (SELECT day, lead(day) OVER (ORDER BY day) AS next FROM unnest($2::bigint[]) AS u(day)) AS d
+CROSS JOIN LATERAL (
+    SELECT count(*) AS refunds FROM (
+        SELECT FROM refund_sync.refund
+        WHERE account_id = $1
+            AND created_at >= to_timestamp(d.day + 86400) AND created_at < to_timestamp(d.next)
+        LIMIT $3
+    ) AS r
+) AS n
+WHERE d.next IS NOT NULL
+
+-- stored_seconds
+-- When those of these refunds that are stored were created, and whether lists return them.
+SELECT k.id, r.created, r.hidden FROM unnest($2::text[]) AS k(id)
+CROSS JOIN LATERAL (
+    SELECT extract(epoch FROM created_at)::bigint AS created, coalesce(hidden_at, gone_at) IS NOT NULL AS hidden
+    FROM refund_sync.refund WHERE account_id = $1 AND id = k.id OFFSET 0
+) AS r
+
 -- put_off
 -- What was read, and still waits, has to wait longer each time; a newer hint keeps it due.
 UPDATE refund_sync.recheck c SET
