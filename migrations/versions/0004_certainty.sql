@@ -48,6 +48,18 @@ ALTER TABLE refund_sync.run ADD COLUMN unread BIGINT DEFAULT 0 NOT NULL;
 
 COMMENT ON COLUMN refund_sync.run.unread IS 'Objects that Stripe did not give when they were asked for; they are asked for again.';
 
+CREATE INDEX quarantine_open ON refund_sync.quarantine (account_id, resolved_at NULLS FIRST);
+
+DROP INDEX refund_sync.recheck_due;
+
+CREATE INDEX recheck_due ON refund_sync.recheck (account_id, due_at, object_id) WHERE hinted_at IS NULL;
+
+CREATE INDEX recheck_hinted ON refund_sync.recheck (account_id, due_at, object_id) WHERE hinted_at IS NOT NULL;
+
+DROP INDEX refund_sync.charge_link_charge;
+
+CREATE INDEX charge_link_charge ON refund_sync.charge_link (charge_id, account_id);
+
 CREATE INDEX coverage_claim_revoked ON refund_sync.coverage_claim (account_id, stream, observed_at) WHERE kind = 'revoked';
 
 DROP INDEX refund_sync.refund_created;

@@ -203,8 +203,8 @@ async def fold_claims(account: Account) -> None:
     """Folds the claims of months long past, and forgets old runs, so that their number does not grow with time."""
     now = account.clock.now()
     await rechecks.redate(account.database, account.id, now)
-    await records.tidy_runs(account.database, account.id, now)
     folded = await fold.fold_claims(account.database, account.id, now)
+    await records.tidy_runs(account.database, account.id, now)
     if folded:
         log.info("claims.folded", account_id=account.id, spans=folded)
 

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from service.adapters.postgres.embedded import open_server
-from tests.bench import at_limits, idle, memory, nets, throughput, year
+from tests.bench import at_limits, idle, memory, nets, rows, throughput, year
 from tests.bench.report import Report
 
 PARTS = {
@@ -21,6 +21,7 @@ PARTS = {
     "idle": idle.run,
     "nets": nets.run,
     "year": year.run,
+    "rows": rows.run,
 }
 
 

@@ -12,6 +12,7 @@ import pytest
 from service.adapters.postgres.queries import query
 from service.adapters.postgres.runs import LOST_LATELY, Runs, tidy_runs
 from service.adapters.postgres.store import Database, PostgresStore
+from service.ports import Progress, Written
 from tests.builders import an_observation, batch_of
 from tests.integration.warehouse import ACCOUNT, rows
 
@@ -97,6 +98,42 @@ async def test_runs_that_ended_long_ago_are_forgotten_unless_a_claim_names_them(
     )
     await tidy_runs(warehouse, ACCOUNT, datetime.now(UTC))
     assert {run["id"] for run in await rows(pool, "run")} == {claiming, recent, other, going_on}
+
+
+async def test_runs_of_recurring_jobs_become_one_a_day_after_three_days(
+    pool: Pool, warehouse: Database
+) -> None:
+    now = datetime.now(UTC)
+    noon = (now - timedelta(days=10)).replace(hour=12, minute=0)
+    runs = Runs(warehouse)
+    for day in range(10):
+        for minute, (job, outcome) in enumerate(
+            [
+                ("events", "ok"),
+                ("events", "ok"),
+                ("events", "failed"),
+                ("backfill", "ok"),
+                ("backfill", "ok"),
+            ]
+        ):
+            run_id = await begun(warehouse)
+            done = Progress(requests=2, written=Written(inserted=1))
+            await runs.progress(run_id, done)
+            await runs.end(run_id, outcome)
+            await pool.execute(
+                "UPDATE refund_sync.run SET job = $2, started_at = $3, ended_at = $3 WHERE id = $1",
+                run_id, job, noon + timedelta(days=day, minutes=minute),
+            )  # fmt: skip
+    await tidy_runs(warehouse, ACCOUNT, now)
+    kept = await rows(pool, "run", "started_at")
+    folded = [run for run in kept if run["passes"] > 1]
+    days = sum(noon + timedelta(days=n, minutes=1) < now - timedelta(days=3) for n in range(10))
+    assert [(r["job"], r["passes"], r["requests"], r["inserted"]) for r in folded] == [
+        ("events", 2, 4, 2)
+    ] * days
+    assert len(kept) == 50 - days
+    await tidy_runs(warehouse, ACCOUNT, now)
+    assert await rows(pool, "run", "started_at") == kept
 
 
 async def test_whoever_begins_looks_at_no_runs_but_the_latest(pool: Pool) -> None:

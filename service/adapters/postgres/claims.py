@@ -14,7 +14,7 @@ from service.domain.span import Span, merged
 from service.domain.walk import digest_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -138,10 +138,23 @@ async def queue_unlisted(
     if not own:
         return []
     found = await connection.fetch(
-        query("queue_unlisted"), account_id, now, [range_of(p.claim.span) for p in own],
+        query("missed"), account_id, [range_of(p.claim.span) for p in own],
         [p.observed_at for p in own], _listed(own),
     )  # fmt: skip
-    return [row[0] for row in found]
+    missed = dict(tuple(row) for row in found)
+    await miss(connection, account_id, missed, now)
+    return list(missed)
+
+
+async def miss(
+    connection: Connection, account_id: str, missed: Mapping[str, datetime], now: datetime
+) -> None:
+    """Marks refunds as hidden that a listing which began then did not return, and asks for each by its id."""
+    if missed:
+        ids = sorted(missed)
+        await connection.execute(query("lock_refunds"), account_id, ids)
+        times = [missed[refund_id] for refund_id in ids]
+        await connection.execute(query("miss"), account_id, now, ids, times)
 
 
 async def revoke(

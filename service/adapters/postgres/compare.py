@@ -151,5 +151,7 @@ class PostgresComparison:
         return merged(await self._database.patiently(revoke))
 
     async def miss(self, ids: Sequence[str], observed_at: datetime, now: datetime) -> None:
-        if ids:
-            await self._database.execute("miss", self._account_id, now, list(ids), observed_at)
+        missed = dict.fromkeys(ids, observed_at)
+        await self._database.patiently(
+            lambda connection: claims.miss(connection, self._account_id, missed, now)
+        )

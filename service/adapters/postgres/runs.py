@@ -27,6 +27,11 @@ LOST_LATELY = timedelta(days=3)
 """Whoever begins looks so far back for runs that were killed; ``tidy_runs`` looks at all."""
 KEPT = timedelta(days=400)
 MOST_FORGOTTEN = 20_000
+FOLDED_AFTER = timedelta(days=3)
+RECURRING = (
+    "newest part", "events", "second look", "hints", "rechecks", "revisits", "fill of history", "sync",
+)  # fmt: skip
+"""Jobs that run by themselves, again and again; runs that people start are kept one by one."""
 
 
 class Runs:
@@ -65,10 +70,11 @@ class Runs:
 
 
 async def tidy_runs(database: Database, account_id: str, now: datetime) -> None:
-    """Ends all runs that were killed, and forgets old ones and old counts: neither grows with time."""
+    """Ends all runs that were killed, folds old ones by day, and forgets older ones and their counts."""
 
     async def tidy(connection: Connection) -> None:
         await connection.execute(query("end_lost_runs"), account_id, KEPT)
+        await connection.execute(query("fold_runs"), account_id, now - FOLDED_AFTER, RECURRING)
         await connection.execute(query("forget_runs"), account_id, KEPT, MOST_FORGOTTEN)
         await connection.execute(query("forget_reads"), account_id, (now - KEPT).date())
 

@@ -167,7 +167,7 @@ charge_link = sa.Table(
     maybe(
         id_, "source_transfer_reversal_id", "Reversal on the side of the connected account (trr_…)."
     ),
-    sa.Index("charge_link_charge", "charge_id"),
+    sa.Index("charge_link_charge", "charge_id", "account_id"),
     sa.Index("charge_link_payment_intent", "payment_intent_id"),
     comment="What ties a refund to its charge, payment and ledger lines: one row for each refund.",
 )
@@ -365,7 +365,20 @@ recheck = sa.Table(
         "Why it is to be read again: hint, unhydrated, open, reference pending, not listed …",
     ),
     column("attempts", sa.Integer(), "How often reading it failed.", server_default=ZERO),
-    sa.Index("recheck_due", "due_at"),
+    sa.Index(
+        "recheck_due",
+        "account_id",
+        "due_at",
+        "object_id",
+        postgresql_where=sa.text("hinted_at IS NULL"),
+    ),
+    sa.Index(
+        "recheck_hinted",
+        "account_id",
+        "due_at",
+        "object_id",
+        postgresql_where=sa.text("hinted_at IS NOT NULL"),
+    ),
     comment="Objects due to be read again.",
 )
 
@@ -397,6 +410,7 @@ quarantine = sa.Table(
     ),
     maybe(text, "resolution", "Why it is resolved: decoded, or gone."),
     instant("found_at", "When it was first received.", server_default=NOW),
+    sa.Index("quarantine_open", "account_id", sa.text("resolved_at NULLS FIRST")),
     sa.Index(
         "quarantine_unresolved", "account_id", "stream", "object_id",
         unique=True, postgresql_where=sa.text("resolved_at IS NULL AND object_id IS NOT NULL"),

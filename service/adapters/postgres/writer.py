@@ -93,7 +93,8 @@ async def _change(
     now: datetime,
 ) -> None:
     ids = [o.refund.id for o in todo.differing]
-    locked = await locked_refunds(connection, account_id, ids)
+    touched = [o.refund.id for o in todo.touched]
+    locked = await locked_refunds(connection, account_id, ids, besides=touched)
     changed: list[_Changed] = []
     versions: list[_Version] = []
     for seen in todo.differing:
@@ -123,12 +124,16 @@ async def _change(
 
 
 async def locked_refunds(
-    connection: Connection, account_id: str, ids: Sequence[str]
+    connection: Connection, account_id: str, ids: Sequence[str], *, besides: Sequence[str] = ()
 ) -> dict[str, asyncpg.Record]:
-    """All that is compared of these refunds, by id; nobody else changes them until we commit."""
+    """All that is compared of these refunds, by id; nobody else changes them until we commit.
+
+    Those *besides* are locked with them: all rows of a transaction at once, in the order of their ids.
+    """
+    if ids or besides:
+        await connection.execute(query("lock_refunds"), account_id, sorted({*ids, *besides}))
     if not ids:
         return {}
-    await connection.execute(query("lock_refunds"), account_id, ids)
     stored = await connection.fetch(query("stored_refunds"), account_id, ids)
     return {row["id"]: row for row in stored}
 

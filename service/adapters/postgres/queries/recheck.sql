@@ -19,41 +19,31 @@ ON CONFLICT (account_id, kind, object_id) DO UPDATE SET
     why = CASE WHEN c.hinted_at IS NULL AND excluded.due_at < c.due_at THEN excluded.why ELSE c.why END
 WHERE excluded.due_at < c.due_at AND c.why <> excluded.why
 
--- queue_unlisted
--- Stored refunds of a span that a listing of the whole span did not return: each is asked for by id.
-WITH unlisted AS (
-    UPDATE refund_sync.refund u SET hidden_at = missed.observed_at
-    FROM unnest($3::int8range[], $4::timestamptz[]) AS k(span, observed_at)
-    CROSS JOIN LATERAL (
-        SELECT r.id, k.observed_at FROM refund_sync.refund r
-        WHERE r.account_id = $1
-            AND r.created_at >= to_timestamp(lower(k.span)) AND r.created_at < to_timestamp(upper(k.span))
-            AND r.gone_at IS NULL AND r.hidden_at IS NULL
-            AND refund_sync.known_at(r.first_seen_at) < k.observed_at AND r.id <> ALL($5::text[])
-        OFFSET 0
-    ) AS missed
-    WHERE u.account_id = $1 AND u.id = missed.id
-    RETURNING u.id
-)
-INSERT INTO refund_sync.recheck AS c (account_id, kind, object_id, due_at, why)
-SELECT $1, 'refund', id, $2, 'not listed' FROM unlisted ORDER BY id
-ON CONFLICT (account_id, kind, object_id) DO UPDATE SET
-    due_at = least(c.due_at, excluded.due_at), why = excluded.why
-RETURNING object_id
-
 -- settle_rechecks
 -- These refunds were read whole; a hint that came since the read began keeps its row.
 DELETE FROM refund_sync.recheck c
 USING unnest($2::text[], $3::timestamptz[]) AS n(id, observed_at)
-WHERE c.account_id = $1 AND c.kind = 'refund' AND c.object_id = n.id
+WHERE c.object_id = n.id
     AND (c.hinted_at IS NULL OR refund_sync.known_at(c.hinted_at) < refund_sync.known_at(n.observed_at))
+    AND c.ctid = ANY(ARRAY(
+        SELECT t.ctid FROM unnest($2::text[]) AS k(id) CROSS JOIN LATERAL (
+            SELECT ctid FROM refund_sync.recheck
+            WHERE account_id = $1 AND kind = 'refund' AND object_id = k.id OFFSET 0
+        ) AS t
+    ))
 
 -- settle_charge_hints
--- Word of a refund of these charges, which has been found since as a new one.
+-- Hints at refunds of these charges: such a refund has been found since as a new one.
 DELETE FROM refund_sync.recheck c
 USING unnest($2::text[], $3::timestamptz[]) AS n(charge_id, observed_at)
-WHERE c.account_id = $1 AND c.kind = 'charge' AND c.object_id = n.charge_id
+WHERE c.object_id = n.charge_id
     AND refund_sync.known_at(c.hinted_at) < refund_sync.known_at(n.observed_at)
+    AND c.ctid = ANY(ARRAY(
+        SELECT t.ctid FROM unnest($2::text[]) AS k(id) CROSS JOIN LATERAL (
+            SELECT ctid FROM refund_sync.recheck
+            WHERE account_id = $1 AND kind = 'charge' AND object_id = k.id OFFSET 0
+        ) AS t
+    ))
 
 -- queue_hints
 -- Word that these may have changed. What was read since it was given is not asked for again; what nobody
@@ -62,21 +52,21 @@ INSERT INTO refund_sync.recheck AS c (account_id, kind, object_id, due_at, hinte
 SELECT $1, n.kind, n.id, $2, n.at, 'hint'
 FROM unnest($3::text[], $4::text[], $5::timestamptz[]) AS n(kind, id, at)
 LEFT JOIN LATERAL (
-    SELECT r.id FROM refund_sync.refund r
-    LEFT JOIN refund_sync.span_check s
-        ON s.account_id = r.account_id AND s.stream = 'refunds' AND r.hidden_at IS NULL
-        AND s.span = int8range(
-            floor(extract(epoch FROM r.created_at) / 86400)::bigint * 86400,
-            floor(extract(epoch FROM r.created_at) / 86400)::bigint * 86400 + 86400
-        )
-    WHERE n.kind = 'refund' AND r.account_id = $1 AND r.id = n.id
-        AND (refund_sync.known_at(r.observed_at) > n.at OR refund_sync.known_at(s.observed_at) > n.at)
+    SELECT r.id FROM (
+        SELECT id, observed_at, hidden_at, floor(extract(epoch FROM created_at) / 86400)::bigint * 86400 AS day
+        FROM refund_sync.refund WHERE n.kind = 'refund' AND account_id = $1 AND id = n.id OFFSET 0
+    ) AS r
+    LEFT JOIN LATERAL (
+        SELECT observed_at FROM refund_sync.span_check
+        WHERE account_id = $1 AND stream = 'refunds' AND span = int8range(r.day, r.day + 86400) OFFSET 0
+    ) AS s ON r.hidden_at IS NULL
+    WHERE refund_sync.known_at(r.observed_at) > n.at OR refund_sync.known_at(s.observed_at) > n.at
     LIMIT 1
 ) AS a ON true
 LEFT JOIN LATERAL (
     SELECT r.id FROM (
         SELECT k.account_id, k.refund_id FROM refund_sync.charge_link k
-        WHERE n.kind = 'charge' AND k.charge_id = n.id AND k.account_id || '' = $1 OFFSET 0
+        WHERE n.kind = 'charge' AND k.charge_id = n.id AND k.account_id = $1 OFFSET 0
     ) AS l
     CROSS JOIN LATERAL (
         SELECT r.id FROM refund_sync.refund r
@@ -105,7 +95,7 @@ SELECT c.kind, c.object_id, c.why, coalesce(r.created, q.created) AS created, c.
 FROM (
     SELECT * FROM refund_sync.recheck
     WHERE account_id = $1 AND due_at <= $2 AND hinted_at IS NOT NULL
-    ORDER BY hinted_at, object_id LIMIT $3
+    ORDER BY due_at, object_id LIMIT $3
 ) AS c
 LEFT JOIN LATERAL (
     SELECT extract(epoch FROM created_at)::bigint AS created, hidden_at IS NOT NULL AS hidden
@@ -117,7 +107,7 @@ LEFT JOIN LATERAL (
     FROM refund_sync.quarantine
     WHERE c.why = 'unknown' AND account_id = c.account_id AND object_id = c.object_id AND resolved_at IS NULL LIMIT 1
 ) AS q ON true
-ORDER BY c.hinted_at, c.object_id
+ORDER BY c.due_at, c.object_id
 
 -- due_otherwise
 -- What is due without a hint, longest ago first.
@@ -174,19 +164,30 @@ CROSS JOIN LATERAL (
 ) AS r
 
 -- put_off
--- What was read, and still waits, has to wait longer each time; a newer hint keeps it due.
+-- What was read, and is still pending, is rescheduled for later each time; a newer hint keeps it due.
 UPDATE refund_sync.recheck c SET
     attempts = c.attempts + 1, due_at = n.due_at, hinted_at = NULL,
     why = CASE WHEN c.why = 'hint' THEN 'unhydrated' ELSE c.why END
 FROM unnest($2::text[], $3::text[], $4::timestamptz[]) AS n(id, why, due_at)
-WHERE c.account_id = $1 AND c.kind = 'refund' AND c.object_id = n.id AND c.why = n.why
-    AND c.due_at <= $5 AND (c.hinted_at IS NULL OR refund_sync.known_at(c.hinted_at) < refund_sync.known_at($6))
+WHERE c.object_id = n.id AND c.why = n.why AND c.due_at <= $5
+    AND (c.hinted_at IS NULL OR refund_sync.known_at(c.hinted_at) < refund_sync.known_at($6))
+    AND c.ctid = ANY(ARRAY(
+        SELECT t.ctid FROM unnest($2::text[]) AS k(id) CROSS JOIN LATERAL (
+            SELECT ctid FROM refund_sync.recheck
+            WHERE account_id = $1 AND kind = 'refund' AND object_id = k.id OFFSET 0
+        ) AS t
+    ))
 
 -- settle_charges
 -- All refunds of these charges were read.
-DELETE FROM refund_sync.recheck c USING unnest($2::text[]) AS n(id)
-WHERE c.account_id = $1 AND c.kind = 'charge' AND c.object_id = n.id
-    AND (c.hinted_at IS NULL OR refund_sync.known_at(c.hinted_at) < refund_sync.known_at($3))
+DELETE FROM refund_sync.recheck c
+WHERE (c.hinted_at IS NULL OR refund_sync.known_at(c.hinted_at) < refund_sync.known_at($3))
+    AND c.ctid = ANY(ARRAY(
+        SELECT t.ctid FROM unnest($2::text[]) AS k(id) CROSS JOIN LATERAL (
+            SELECT ctid FROM refund_sync.recheck
+            WHERE account_id = $1 AND kind = 'charge' AND object_id = k.id OFFSET 0
+        ) AS t
+    ))
 
 -- still_hidden
 -- Which of these refunds no listing returned since it missed them, and Stripe still knows.
@@ -228,15 +229,24 @@ CROSS JOIN LATERAL (
 ORDER BY found.id
 
 -- distrust
--- Rows that are not what their digest says were altered here: the next read that finds them puts them right.
-UPDATE refund_sync.refund r SET content_hash = substring(content_hash FOR 4) || '\x00'::bytea, received_hash = NULL
-FROM unnest($2::text[]) AS n(id) WHERE r.account_id = $1 AND r.id = n.id
+-- Locked rows that are not what their digest says were altered here: the next read that finds them puts them right.
+UPDATE refund_sync.refund SET content_hash = substring(content_hash FOR 4) || '\x00'::bytea, received_hash = NULL
+WHERE ctid = ANY(ARRAY(
+    SELECT t.ctid FROM unnest($2::text[]) AS k(id) CROSS JOIN LATERAL (
+        SELECT ctid FROM refund_sync.refund WHERE account_id = $1 AND id = k.id OFFSET 0
+    ) AS t
+))
 
 -- miss
--- A listing of their whole second did not return these refunds: each is asked for by id.
+-- A listing of their whole second did not return these locked refunds: each is asked for by id.
 WITH missed AS (
-    UPDATE refund_sync.refund r SET hidden_at = $4 FROM unnest($3::text[]) AS n(id)
-    WHERE r.account_id = $1 AND r.id = n.id AND r.hidden_at IS NULL AND r.gone_at IS NULL
+    UPDATE refund_sync.refund r SET hidden_at = n.observed_at
+    FROM unnest($3::text[], $4::timestamptz[]) AS n(id, observed_at)
+    WHERE r.id = n.id AND r.hidden_at IS NULL AND r.gone_at IS NULL AND r.ctid = ANY(ARRAY(
+        SELECT t.ctid FROM unnest($3::text[]) AS k(id) CROSS JOIN LATERAL (
+            SELECT ctid FROM refund_sync.refund WHERE account_id = $1 AND id = k.id OFFSET 0
+        ) AS t
+    ))
     RETURNING r.id
 )
 INSERT INTO refund_sync.recheck AS c (account_id, kind, object_id, due_at, why)
@@ -312,8 +322,10 @@ FROM (
     FROM generate_series($2::bigint, $3::bigint - 86400, 86400) AS g(day)
     JOIN refund_sync.coverage k
         ON k.account_id = $1 AND k.stream = 'refunds' AND k.covered @> int8range(g.day, g.day + 86400)
-    LEFT JOIN refund_sync.span_check s
-        ON s.account_id = $1 AND s.stream = 'refunds' AND s.span = int8range(g.day, g.day + 86400)
+    LEFT JOIN LATERAL (
+        SELECT checked_at FROM refund_sync.span_check
+        WHERE account_id = $1 AND stream = 'refunds' AND span = int8range(g.day, g.day + 86400) OFFSET 0
+    ) AS s ON true
     CROSS JOIN LATERAL (
         SELECT CASE WHEN s.checked_at <= $6::timestamptz + interval '5 seconds' THEN s.checked_at END AS checked_at
     ) AS t
@@ -443,9 +455,13 @@ SELECT gone_at IS NOT NULL FROM refund_sync.refund
 WHERE account_id = $1 AND id = $2 AND NOT EXISTS (SELECT FROM answered)
 
 -- clear_marks
--- These refunds were marked gone or hidden, and a later listing returned them.
-UPDATE refund_sync.refund r SET gone_at = NULL, hidden_at = NULL, unknown_at = NULL
-FROM unnest($2::text[]) AS n(id) WHERE r.account_id = $1 AND r.id = n.id
+-- These locked refunds were marked gone or hidden, and a later listing returned them.
+UPDATE refund_sync.refund SET gone_at = NULL, hidden_at = NULL, unknown_at = NULL
+WHERE ctid = ANY(ARRAY(
+    SELECT t.ctid FROM unnest($2::text[]) AS k(id) CROSS JOIN LATERAL (
+        SELECT ctid FROM refund_sync.refund WHERE account_id = $1 AND id = k.id OFFSET 0
+    ) AS t
+))
 
 -- redate_event_gaps
 -- Gaps found by a clock that was ahead count from now on: what was read before may have been read too early.
@@ -455,3 +471,17 @@ WHERE account_id = $1 AND closed_at IS NULL AND found_at > refund_sync.known_at(
 -- redate_rechecks
 -- Nothing is due later than $3 from now: what is was dated by a clock that was ahead.
 UPDATE refund_sync.recheck SET due_at = $2 WHERE account_id = $1 AND due_at > $2::timestamptz + $3::interval
+
+-- missed
+-- Stored refunds of these spans that listings of the whole spans did not return, and that were not missed before.
+SELECT found.id, k.observed_at
+FROM unnest($2::int8range[], $3::timestamptz[]) AS k(span, observed_at)
+CROSS JOIN LATERAL (
+    SELECT r.id FROM refund_sync.refund r
+    WHERE r.account_id = $1
+        AND r.created_at >= to_timestamp(lower(k.span)) AND r.created_at < to_timestamp(upper(k.span))
+        AND r.gone_at IS NULL AND r.hidden_at IS NULL
+        AND refund_sync.known_at(r.first_seen_at) < k.observed_at AND r.id <> ALL($4::text[])
+    OFFSET 0
+) AS found
+ORDER BY found.id

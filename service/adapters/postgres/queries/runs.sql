@@ -109,5 +109,31 @@ DELETE FROM refund_sync.read_count WHERE account_id = $1 AND day < $2
 
 -- newest_refunds
 -- The ids to ask for when an account cannot say who it is.
-SELECT id FROM refund_sync.refund WHERE account_id = $1 AND first_listed_at IS NOT NULL AND gone_at IS NULL
-ORDER BY created_at DESC LIMIT 3
+SELECT r.id FROM (
+    SELECT id, first_listed_at, gone_at FROM refund_sync.refund
+    WHERE account_id = $1 ORDER BY created_at DESC LIMIT 50
+) AS r
+WHERE r.first_listed_at IS NOT NULL AND r.gone_at IS NULL LIMIT 3
+
+-- fold_runs
+-- Runs of recurring jobs that ended well before $2 become one a day and job, with the sums of what they did. Those
+-- that a claim names stay until that claim is folded.
+WITH many AS (
+    SELECT job, date_trunc('day', started_at AT TIME ZONE 'UTC') AS day FROM refund_sync.run
+    WHERE account_id = $1 AND started_at < $2 AND outcome = 'ok' AND job = ANY($3::text[])
+    GROUP BY 1, 2 HAVING count(*) > 1
+), named AS MATERIALIZED (
+    SELECT DISTINCT run_id FROM refund_sync.coverage_claim WHERE account_id = $1 AND run_id IS NOT NULL
+), old AS (
+    DELETE FROM refund_sync.run r USING many m
+    WHERE r.account_id = $1 AND r.started_at < $2 AND r.outcome = 'ok' AND r.job = m.job
+        AND date_trunc('day', r.started_at AT TIME ZONE 'UTC') = m.day
+        AND NOT EXISTS (SELECT FROM named n WHERE n.run_id = r.id)
+    RETURNING r.*
+)
+INSERT INTO refund_sync.run (id, account_id, job, outcome, settle_bound, started_at, updated_at, ended_at, requests,
+    inserted, changed, unchanged, stale, late, quarantined, hinted, returned, unread, passes, first_started_at)
+SELECT gen_random_uuid(), $1, job, 'ok', max(settle_bound), max(started_at), max(updated_at), max(ended_at),
+    sum(requests), sum(inserted), sum(changed), sum(unchanged), sum(stale), sum(late), sum(quarantined), sum(hinted),
+    sum(returned), sum(unread), sum(passes), min(coalesce(first_started_at, started_at))
+FROM old GROUP BY job, date_trunc('day', started_at AT TIME ZONE 'UTC')

@@ -14,8 +14,10 @@ CROSS JOIN LATERAL (
 -- may be pending. Usually nothing is due, so one look at the earliest due time answers it.
 SELECT
     received_hash, extract(epoch FROM created_at)::bigint AS second, id,
-    (SELECT min(due_at) FROM refund_sync.recheck) <= $5
-        OR EXISTS(SELECT FROM refund_sync.quarantine WHERE resolved_at IS NULL) AS any_waits
+    (SELECT min(due_at) FROM refund_sync.recheck WHERE account_id = $1 AND hinted_at IS NULL) <= $5
+        OR (SELECT min(due_at) FROM refund_sync.recheck WHERE account_id = $1 AND hinted_at IS NOT NULL) <= $5
+        OR (SELECT resolved_at IS NULL FROM refund_sync.quarantine
+            WHERE account_id = $1 ORDER BY resolved_at NULLS FIRST LIMIT 1) AS any_waits
 FROM refund_sync.refund
 WHERE account_id = $1 AND created_at >= $3 AND created_at <= $4
     AND received_hash = ANY($2::bytea[])
@@ -54,8 +56,10 @@ CROSS JOIN LATERAL (
 -- Whether anything is in quarantine, and whether charges are hinted at: mostly not, and then nothing of a
 -- batch need be looked up there. And what time it is.
 SELECT
-    EXISTS(SELECT FROM refund_sync.quarantine WHERE account_id = $1 AND resolved_at IS NULL) AS odd,
-    EXISTS(SELECT FROM refund_sync.recheck WHERE account_id = $1 AND kind = 'charge') AS charges,
+    (SELECT resolved_at IS NULL FROM refund_sync.quarantine
+        WHERE account_id = $1 ORDER BY resolved_at NULLS FIRST LIMIT 1) AS odd,
+    (SELECT object_id FROM refund_sync.recheck
+        WHERE account_id = $1 AND kind = 'charge' ORDER BY object_id LIMIT 1) IS NOT NULL AS charges,
     clock_timestamp() AS now
 
 -- lock_refunds
@@ -95,22 +99,17 @@ LEFT JOIN LATERAL (
 ORDER BY r.id
 
 -- update_refunds
--- The new current version of locked refunds.
-UPDATE refund_sync.refund r SET
-    created_at = n.created_at, amount_minor = n.amount_minor, currency = n.currency,
-    status = n.status, reason = n.reason, failure_reason = n.failure_reason,
-    pending_reason = n.pending_reason, receipt_number = n.receipt_number,
-    description = n.description, metadata = n.metadata,
-    presentment_amount_minor = n.presentment_amount_minor,
-    presentment_currency = n.presentment_currency, next_action_type = n.next_action_type,
-    next_action_expires_at = n.next_action_expires_at, customer_id = n.customer_id,
-    payment_method_id = n.payment_method_id, raw = n.raw, content_hash = n.content_hash,
-    version = n.version, observed_at = n.observed_at, received_hash = n.received_hash,
-    gone_at = CASE WHEN refund_sync.known_at(r.gone_at) > n.observed_at THEN r.gone_at END,
-    unknown_at = CASE WHEN refund_sync.known_at(r.unknown_at) > n.observed_at THEN r.unknown_at END,
-    first_seen_at = least(r.first_seen_at, n.listed_at),
-    first_listed_at = least(r.first_listed_at, n.listed_at),
-    hidden_at = CASE WHEN n.listed_at >= refund_sync.known_at(r.hidden_at) THEN NULL ELSE r.hidden_at END
+-- The new current version of locked refunds. Written as an insert, so that each row is found by its key.
+INSERT INTO refund_sync.refund AS r (
+    account_id, id, created_at, amount_minor, currency, status, reason, failure_reason, pending_reason,
+    receipt_number, description, metadata, presentment_amount_minor, presentment_currency, next_action_type,
+    next_action_expires_at, customer_id, payment_method_id, raw, content_hash, version, observed_at,
+    first_seen_at, first_listed_at, received_hash
+)
+SELECT $1, n.id, n.created_at, n.amount_minor, n.currency, n.status, n.reason, n.failure_reason, n.pending_reason,
+    n.receipt_number, n.description, n.metadata, n.presentment_amount_minor, n.presentment_currency,
+    n.next_action_type, n.next_action_expires_at, n.customer_id, n.payment_method_id, n.raw, n.content_hash,
+    n.version, n.observed_at, n.observed_at, n.listed_at, n.received_hash
 FROM unnest(
     $2::text[], $3::timestamptz[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[],
     $9::text[], $10::text[], $11::text[], $12::jsonb[], $13::bigint[], $14::text[], $15::text[],
@@ -122,7 +121,22 @@ FROM unnest(
     next_action_type, next_action_expires_at, customer_id, payment_method_id, raw, content_hash,
     version, observed_at, listed_at, received_hash
 )
-WHERE r.account_id = $1 AND r.id = n.id
+ON CONFLICT (account_id, id) DO UPDATE SET
+    created_at = excluded.created_at, amount_minor = excluded.amount_minor, currency = excluded.currency,
+    status = excluded.status, reason = excluded.reason, failure_reason = excluded.failure_reason,
+    pending_reason = excluded.pending_reason, receipt_number = excluded.receipt_number,
+    description = excluded.description, metadata = excluded.metadata,
+    presentment_amount_minor = excluded.presentment_amount_minor,
+    presentment_currency = excluded.presentment_currency, next_action_type = excluded.next_action_type,
+    next_action_expires_at = excluded.next_action_expires_at, customer_id = excluded.customer_id,
+    payment_method_id = excluded.payment_method_id, raw = excluded.raw,
+    content_hash = excluded.content_hash, version = excluded.version, observed_at = excluded.observed_at,
+    received_hash = excluded.received_hash,
+    first_seen_at = least(r.first_seen_at, excluded.first_listed_at),
+    first_listed_at = least(r.first_listed_at, excluded.first_listed_at),
+    gone_at = CASE WHEN refund_sync.known_at(r.gone_at) > excluded.observed_at THEN r.gone_at END,
+    unknown_at = CASE WHEN refund_sync.known_at(r.unknown_at) > excluded.observed_at THEN r.unknown_at END,
+    hidden_at = CASE WHEN excluded.first_listed_at >= refund_sync.known_at(r.hidden_at) THEN NULL ELSE r.hidden_at END
 
 -- update_charge_links
 -- The links of locked refunds; one that somebody deleted comes back.
@@ -143,11 +157,18 @@ ON CONFLICT (account_id, refund_id) DO UPDATE SET
 -- Clears the way for new refunds of whose rows some are there though the refund itself is not: somebody deleted
 -- it. Their versions stay, and the new one follows the last of them.
 WITH links AS (
-    DELETE FROM refund_sync.charge_link l USING unnest($2::text[]) AS n(id)
-    WHERE l.account_id = $1 AND l.refund_id = n.id
+    DELETE FROM refund_sync.charge_link WHERE ctid = ANY(ARRAY(
+        SELECT l.ctid FROM unnest($2::text[]) AS k(id) CROSS JOIN LATERAL (
+            SELECT ctid FROM refund_sync.charge_link WHERE account_id = $1 AND refund_id = k.id OFFSET 0
+        ) AS l
+    ))
 ), destinations AS (
-    DELETE FROM refund_sync.destination_details d USING unnest($2::text[]) AS n(id)
-    WHERE d.account_id = $1 AND d.refund_id = n.id
+    DELETE FROM refund_sync.destination_details WHERE ctid = ANY(ARRAY(
+        SELECT d.ctid FROM unnest($2::text[]) AS k(id) CROSS JOIN LATERAL (
+            SELECT ctid FROM refund_sync.destination_details
+            WHERE account_id = $1 AND refund_id = k.id OFFSET 0
+        ) AS d
+    ))
 )
 SELECT k.id AS refund_id, v.version FROM unnest($2::text[]) AS k(id)
 CROSS JOIN LATERAL (
@@ -157,8 +178,12 @@ CROSS JOIN LATERAL (
 
 -- delete_destinations
 -- Clears the way for the destinations of locked refunds; Stripe may also send none any more.
-DELETE FROM refund_sync.destination_details d USING unnest($2::text[]) AS n(id)
-WHERE d.account_id = $1 AND d.refund_id = n.id
+DELETE FROM refund_sync.destination_details WHERE ctid = ANY(ARRAY(
+    SELECT d.ctid FROM unnest($2::text[]) AS k(id) CROSS JOIN LATERAL (
+        SELECT ctid FROM refund_sync.destination_details
+        WHERE account_id = $1 AND refund_id = k.id OFFSET 0
+    ) AS d
+))
 
 -- add_versions
 -- Keeps what these refunds hold now.
@@ -171,62 +196,67 @@ CROSS JOIN LATERAL (
 ) AS r
 
 -- touch_refunds
--- Sharpens the times of refunds found as stored: seen and listed earlier than was known, read later. Of one
--- that was not locked, and has changed since it was compared, only when it was first seen and listed.
+-- Sharpens the times of locked refunds found as stored: seen and listed earlier than was known, read later. Of one
+-- that has changed since it was compared, only when it was first seen and listed.
 UPDATE refund_sync.refund r SET
     first_seen_at = least(r.first_seen_at, n.observed_at),
     first_listed_at = least(r.first_listed_at, n.listed_at),
-    content_hash = CASE WHEN n.locked AND n.observed_at >= refund_sync.known_at(r.observed_at)
+    content_hash = CASE WHEN n.compared AND n.observed_at >= refund_sync.known_at(r.observed_at)
         THEN coalesce(n.content_hash, r.content_hash) ELSE r.content_hash END,
-    observed_at = CASE WHEN n.read_alone AND (n.locked OR r.content_hash = n.content_hash)
+    observed_at = CASE WHEN n.read_alone AND (n.compared OR r.content_hash = n.content_hash)
         AND n.observed_at > refund_sync.known_at(r.observed_at) THEN n.observed_at ELSE r.observed_at END,
     gone_at = CASE WHEN refund_sync.known_at(r.gone_at) > n.observed_at THEN r.gone_at END,
     unknown_at = CASE WHEN refund_sync.known_at(r.unknown_at) > n.observed_at THEN r.unknown_at END,
     hidden_at = CASE WHEN n.listed_at >= refund_sync.known_at(r.hidden_at) THEN NULL ELSE r.hidden_at END
 FROM unnest(
     $2::text[], $3::timestamptz[], $4::timestamptz[], $5::bytea[], $6::boolean[], $7::boolean[]
-) AS n(id, observed_at, listed_at, content_hash, read_alone, locked)
-WHERE r.account_id = $1 AND r.id = n.id
-RETURNING r.id, n.locked OR r.content_hash = n.content_hash AS as_compared
+) AS n(id, observed_at, listed_at, content_hash, read_alone, compared)
+WHERE r.id = n.id AND r.ctid = ANY(ARRAY(
+    SELECT t.ctid FROM unnest($2::text[]) AS k(id) CROSS JOIN LATERAL (
+        SELECT ctid FROM refund_sync.refund WHERE account_id = $1 AND id = k.id OFFSET 0
+    ) AS t
+))
+RETURNING r.id, n.compared OR r.content_hash = n.content_hash AS as_compared
 
 -- update_charges
--- A charge as the newer read found it.
-UPDATE refund_sync.charge c SET
-    amount_minor = n.amount_minor, amount_captured_minor = n.amount_captured_minor,
-    amount_refunded_minor = n.amount_refunded_minor, currency = n.currency,
-    created_at = n.created_at, payment_method_type = n.payment_method_type,
-    balance_transaction_id = n.balance_transaction_id, transfer_id = n.transfer_id,
-    application_fee_id = n.application_fee_id, on_behalf_of = n.on_behalf_of,
-    content_hash = n.content_hash, observed_at = n.observed_at
-FROM unnest(
+-- Charges as newer reads found them. Written as an insert, so that each row is found by its key.
+INSERT INTO refund_sync.charge AS c (
+    account_id, id, amount_minor, amount_captured_minor, amount_refunded_minor, currency, created_at,
+    payment_method_type, balance_transaction_id, transfer_id, application_fee_id, on_behalf_of, content_hash,
+    observed_at
+)
+SELECT $1, n.* FROM unnest(
     $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $7::timestamptz[],
     $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::bytea[], $14::timestamptz[]
-) AS n(
-    id, amount_minor, amount_captured_minor, amount_refunded_minor, currency, created_at,
-    payment_method_type, balance_transaction_id, transfer_id, application_fee_id, on_behalf_of,
-    content_hash, observed_at
-)
-WHERE c.account_id = $1 AND c.id = n.id
-    AND refund_sync.known_at(c.observed_at) < refund_sync.known_at(n.observed_at)
+) AS n
+ON CONFLICT (account_id, id) DO UPDATE SET
+    amount_minor = excluded.amount_minor, amount_captured_minor = excluded.amount_captured_minor,
+    amount_refunded_minor = excluded.amount_refunded_minor, currency = excluded.currency,
+    created_at = excluded.created_at, payment_method_type = excluded.payment_method_type,
+    balance_transaction_id = excluded.balance_transaction_id, transfer_id = excluded.transfer_id,
+    application_fee_id = excluded.application_fee_id, on_behalf_of = excluded.on_behalf_of,
+    content_hash = excluded.content_hash, observed_at = excluded.observed_at
+WHERE refund_sync.known_at(c.observed_at) < refund_sync.known_at(excluded.observed_at)
 
 -- update_balance_transactions
--- A ledger line as the newer read found it.
-UPDATE refund_sync.balance_transaction b SET
-    refund_id = coalesce(n.refund_id, b.refund_id), source = n.source, type = n.type,
-    reporting_category = n.reporting_category, amount_minor = n.amount_minor,
-    fee_minor = n.fee_minor, net_minor = n.net_minor, currency = n.currency,
-    exchange_rate = n.exchange_rate, created_at = n.created_at, available_on = n.available_on,
-    status = n.status, content_hash = n.content_hash, observed_at = n.observed_at
-FROM unnest(
+-- Ledger lines as newer reads found them. Written as an insert, so that each row is found by its key.
+INSERT INTO refund_sync.balance_transaction AS b (
+    account_id, id, refund_id, source, type, reporting_category, amount_minor, fee_minor, net_minor, currency,
+    exchange_rate, created_at, available_on, status, content_hash, observed_at
+)
+SELECT $1, n.* FROM unnest(
     $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[], $8::bigint[],
     $9::bigint[], $10::text[], $11::numeric[], $12::timestamptz[], $13::timestamptz[],
     $14::text[], $15::bytea[], $16::timestamptz[]
-) AS n(
-    id, refund_id, source, type, reporting_category, amount_minor, fee_minor, net_minor, currency,
-    exchange_rate, created_at, available_on, status, content_hash, observed_at
-)
-WHERE b.account_id = $1 AND b.id = n.id
-    AND refund_sync.known_at(b.observed_at) < refund_sync.known_at(n.observed_at)
+) AS n
+ON CONFLICT (account_id, id) DO UPDATE SET
+    refund_id = coalesce(excluded.refund_id, b.refund_id), source = excluded.source, type = excluded.type,
+    reporting_category = excluded.reporting_category, amount_minor = excluded.amount_minor,
+    fee_minor = excluded.fee_minor, net_minor = excluded.net_minor, currency = excluded.currency,
+    exchange_rate = excluded.exchange_rate, created_at = excluded.created_at,
+    available_on = excluded.available_on, status = excluded.status, content_hash = excluded.content_hash,
+    observed_at = excluded.observed_at
+WHERE refund_sync.known_at(b.observed_at) < refund_sync.known_at(excluded.observed_at)
 
 -- resolve_quarantine
 -- Objects in quarantine that could be decoded by a later read.
@@ -298,6 +328,11 @@ WHERE q.id = k.id
 RETURNING q.resolved_at IS NOT NULL
 
 -- watch_quarantined
--- These objects in quarantine were received again: whoever doubted that Stripe knows them asks no more.
-UPDATE refund_sync.recheck c SET why = 'in quarantine', due_at = $3 FROM unnest($2::text[]) AS n(id)
-WHERE c.account_id = $1 AND c.kind = 'refund' AND c.object_id = n.id AND c.why = 'unknown'
+-- These objects in quarantine were received again: that Stripe might not know them is answered.
+UPDATE refund_sync.recheck SET why = 'in quarantine', due_at = $3
+WHERE why = 'unknown' AND ctid = ANY(ARRAY(
+    SELECT c.ctid FROM unnest($2::text[]) AS k(id) CROSS JOIN LATERAL (
+        SELECT ctid FROM refund_sync.recheck
+        WHERE account_id = $1 AND kind = 'refund' AND object_id = k.id OFFSET 0
+    ) AS c
+))
