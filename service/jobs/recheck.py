@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
-    from service.domain.reads import Due
+    from service.domain.reads import Due, Reads
     from service.domain.span import Span
     from service.ports import (
         Clock,
@@ -79,10 +79,18 @@ class Rereader:
             reads = reads_for(taken, await due.density(days), left)
             began = self.asked_at()
             if reads.spans:
-                await self.list_again(reads.spans, source)
+                await self._list_due(due, reads, most, source)
                 await due.read(reads.covered, began, self.clock.now())
             done += len(reads.covered) + await self._read_alone(due, reads.alone, most, source)
         return done
+
+    async def _list_due(self, due: DueStore, reads: Reads, most: int, source: str) -> None:
+        """One list at which Stripe fails keeps no refund from being read: each is read by its id then."""
+        try:
+            await self.list_again(reads.spans, source)
+        except StripeAwayError:
+            await self._read_alone(due, reads.covered, most, source)
+            raise
 
     async def list_again(self, spans: Sequence[Span], source: str) -> int:
         """Lists these spans whatever is covered. Returns the seconds that were not read."""

@@ -153,6 +153,13 @@ async def forget_all(connection: asyncpg.Connection) -> None:
     await connection.execute("UPDATE refund_sync.coverage SET covered = '{}'")
 
 
+async def two_hours_pass(connection: asyncpg.Connection) -> None:
+    """For what was missing from one listing."""
+    await connection.execute(
+        "UPDATE refund_sync.quarantine SET unknown_at = unknown_at - interval '2 hours'"
+    )
+
+
 def a_world_with_undecodable_ones() -> tuple[World, dict[str, int]]:
     """Three of a quiet year: one with an odd amount, one without a second, one without an id."""
     world = World.seeded(40, start=second(SINCE), end=second(UNTIL))
@@ -196,6 +203,10 @@ async def test_what_cannot_be_decoded_waits_until_it_is_mended_and_its_month_wit
             world.alter(places["re_nameless"], id="re_nameless")
             await forget_all(connection)
             assert (await run("sync"))["inserted"] == 2
+            assert await quarantined(connection) == [None], "one listing without it is no proof"
+            await two_hours_pass(connection)
+            await forget_all(connection)
+            await run("sync")
             assert await quarantined(connection) == []
             assert await incomplete_months(connection) == []
             await run("status", "--check")

@@ -71,7 +71,7 @@ async def test_an_object_at_which_stripe_fails_for_ever_costs_the_others_neither
             life.change("metadata", ids=[refund_id])
         await life.pass_time(1_800)
         assert await hints(life) == {bad: 1}
-        assert life.reads[pace.HINTS] == spent + len(others)
+        assert spent < life.reads[pace.HINTS] <= spent + len(others)
         await life.pass_time(3_600)
         assert await hints(life) == {bad: 2}
         life.stripe.faults.statuses = {}
@@ -80,9 +80,9 @@ async def test_an_object_at_which_stripe_fails_for_ever_costs_the_others_neither
 
 
 async def test_what_failing_reads_take_counts_against_what_may_be_read(pool: Pool) -> None:
-    async with a_life(pool, refunds=40, concurrency=1) as life:
+    async with a_life(pool, refunds=1_200, concurrency=1) as life:
         await life.pass_time(60)
-        bad, *others = await oldest(life, 9)
+        bad, *others = (await oldest(life, 198))[::22]  # too far apart to be listed
         life.stripe.faults.statuses = {bad: 500}
         await told_of(life, bad, *others)
         progress = Progress()
