@@ -136,7 +136,9 @@ async def test_a_daemon_frozen_while_it_fills_history_is_succeeded_and_commits_n
             zombie.process.send_signal(signal.SIGCONT)
             assert zombie.ends() == 9, zombie.said
             assert "Traceback" not in zombie.said, zombie.said
-            assert await _left_by_the_first(stage) == before
+            after = await _left_by_the_first(stage)
+            assert after["runs"] == before["runs"]
+            assert after["claims"] <= before["claims"], "its successor extends and folds, it adds none"
             await becomes_equal(stage)
             until(lambda: second.metric("gap_seconds", stream="refunds") < 60)
             second.is_stopped()
@@ -170,11 +172,11 @@ async def _left_by_the_first(stage: Stage) -> dict[str, Any]:
         "SELECT * FROM refund_sync.run WHERE started_at < $1 ORDER BY started_at", taken_at
     )
     claims = await stage.select(
-        "SELECT * FROM refund_sync.coverage_claim WHERE run_id = ANY($1::uuid[]) ORDER BY seq",
+        "SELECT seq FROM refund_sync.coverage_claim WHERE run_id = ANY($1::uuid[])",
         [run["id"] for run in runs],
     )
     running = sum(run["outcome"] == "running" for run in runs)
-    return {"runs": runs, "claims": claims, "running": running}
+    return {"runs": runs, "claims": {claim["seq"] for claim in claims}, "running": running}
 
 
 async def test_commands_beside_a_daemon_that_fills_history_do_the_same_work_and_nothing_comes_out_wrong(
