@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from service.adapters.http_guard import Guard, Limits
+from service.adapters.http_port import body_of, listening
 from service.domain.errors import SettingError
 
 if TYPE_CHECKING:
@@ -18,11 +19,6 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
 WEBHOOKS = "/webhooks/stripe"
-BODY_LIMIT = 1 << 20
-BODY_LIMIT_S = 10.0
-SHUTDOWN_LIMIT_S = 20.0
-BACKLOG = 1024
-"""So many connections may wait to be accepted: Stripe delivers a burst all at once."""
 
 Checks = dict[str, str | None]
 """What was looked at, and what is wrong with it; None is fine."""
@@ -46,11 +42,16 @@ class Receiver(Protocol):
 
 @asynccontextmanager
 async def serving(
-    address: str, health: Health, registry: CollectorRegistry, webhook: Receiver | None = None
+    address: str,
+    health: Health,
+    registry: CollectorRegistry,
+    webhook: Receiver | None = None,
+    *,
+    limits: Limits | None = None,
 ) -> AsyncIterator[str]:
     """Serves at ``host:port`` while the body runs; gives the address, with the port that was free if 0.
 
-    Without *webhook* there is no route for any.
+    Without *webhook* there is no route for any. What is refused is counted in *registry*.
     """
 
     async def answer(checks: Checks) -> web.Response:
@@ -68,22 +69,18 @@ async def serving(
         headers = {"Content-Type": CONTENT_TYPE_LATEST}
         return web.Response(body=generate_latest(registry), headers=headers)
 
-    app = web.Application(client_max_size=BODY_LIMIT)
-    app.add_routes([
+    routes = [
         web.get("/livez", live), web.get("/readyz", ready), web.get("/metrics", metrics),
-    ])  # fmt: skip
+    ]  # fmt: skip
     if webhook is not None:
-        app.router.add_post(WEBHOOKS, _taker(webhook))
-    # A body is signed as it travels: nothing may unpack it.
-    runner = web.AppRunner(
-        app, access_log=None, auto_decompress=False, shutdown_timeout=SHUTDOWN_LIMIT_S
-    )
-    await runner.setup()
+        routes.append(web.post(WEBHOOKS, _taker(webhook)))
+    guard = Guard(limits or Limits())
+    registry.register(guard)
     try:
-        host, _, port = address.rpartition(":")
-        yield await _bound(runner, host.strip("[]"), int(port))
+        async with _bound(guard, routes, address) as bound:
+            yield bound
     finally:
-        await runner.cleanup()
+        registry.unregister(guard)
 
 
 def _taker(receiver: Receiver) -> Callable[[web.Request], Awaitable[web.Response]]:
@@ -91,32 +88,26 @@ def _taker(receiver: Receiver) -> Callable[[web.Request], Awaitable[web.Response
 
     async def take(request: web.Request) -> web.Response:
         signature = request.headers.get("Stripe-Signature", "")
-        body = await _body_of(request) if signature else b""
+        body = await body_of(request) if signature else b""
         return web.Response(status=await receiver.receive(body, signature))
 
     return take
 
 
-async def _body_of(request: web.Request) -> bytes:
-    """All of it. Raises what answers 413, 408, or 400 to whoever ends in the middle."""
-    try:
-        async with asyncio.timeout(BODY_LIMIT_S):
-            return await request.read()
-    except TimeoutError:
-        raise web.HTTPRequestTimeout from None
-    except (web.RequestPayloadError, ConnectionError):
-        raise web.HTTPBadRequest from None
-
-
-async def _bound(runner: web.AppRunner, host: str, port: int) -> str:
-    try:
-        await web.TCPSite(runner, host, port, backlog=BACKLOG).start()
-    except (OSError, OverflowError) as error:
-        raise SettingError(
-            f"REFUND_SYNC_HTTP: cannot listen on {_address(host, port)}: {error}",
-            hint="Name another address, or end what listens there.",
-        ) from error
-    return _address(*runner.addresses[0][:2])
+@asynccontextmanager
+async def _bound(guard: Guard, routes: list[web.RouteDef], address: str) -> AsyncIterator[str]:
+    host, _, port = address.rpartition(":")
+    async with AsyncExitStack() as stack:
+        try:
+            bound = await stack.enter_async_context(
+                listening(guard, routes, host.strip("[]"), int(port))
+            )
+        except (OSError, OverflowError) as error:
+            raise SettingError(
+                f"REFUND_SYNC_HTTP: cannot listen on {address}: {error}",
+                hint="Name another address, or end what listens there.",
+            ) from error
+        yield _address(*bound)
 
 
 def _address(host: str, port: int) -> str:

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
+from service.adapters.http_guard import Limits
 from service.adapters.metrics import Metrics
 from service.adapters.postgres.hinted import PostgresHinted
 from service.adapters.postgres.runs import meet_account
 from service.adapters.postgres.store import Database, SystemClock
 from service.adapters.stripe.webhook import WebhookReceiver
-from service.adapters.web import BODY_LIMIT, WEBHOOKS, Checks, Health, serving
+from service.adapters.web import WEBHOOKS, Checks, Health, serving
 from service.domain.errors import SettingError
 from service.jobs.intake import Hinted, Intake
 from tests.integration.warehouse import ACCOUNT, rows
@@ -179,8 +180,8 @@ async def test_what_is_signed_is_the_body_as_it_travels(post: Post) -> None:
     assert await post.deliver(spaced) == 200
 
 
-async def test_a_body_may_be_a_mebibyte_long_and_no_more(post: Post) -> None:
-    longest = an_event(padding="x").ljust(BODY_LIMIT)
+async def test_a_body_may_be_half_a_mebibyte_long_and_no_more(post: Post) -> None:
+    longest = an_event(padding="x").ljust(Limits().body)
     assert await post.deliver(longest) == 200
     assert await post.deliver(longest + b" ") == 413
 
