@@ -25,11 +25,12 @@ if TYPE_CHECKING:
 
 BACKLOG = 1024
 """So many connections may wait to be accepted: Stripe delivers a burst all at once."""
-READ_SIZE = 64 << 10
+READ_SIZE = 16 << 10
 """What the kernel buffers of a connection, and about the most that one read returns."""
 PARSE_SIZE = 16 << 10
 """What aiohttp buffers of a body before it stops parsing."""
 MOST_HEADERS = 64
+HEADER_SIZE = 32 << 10
 ACCEPT_AGAIN_S = 0.1
 SHUTDOWN_LIMIT_S = 20.0
 
@@ -41,6 +42,7 @@ _OPTIONS: dict[str, Any] = {
     "auto_decompress": False,  # a body is signed as it travels
 }
 _STATUS = {
+    http_guard.TOO_LARGE: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
     http_guard.SLOW: HTTPStatus.REQUEST_TIMEOUT,
     http_guard.MEMORY: HTTPStatus.SERVICE_UNAVAILABLE,
 }
@@ -56,6 +58,7 @@ class Connection(web.RequestHandler):
     def __init__(self, guard: Guard, server: web.Server, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(server, loop=loop, **_OPTIONS)
         self._guard = guard
+        self._header: bytearray | None = bytearray()
         self._lost = asyncio.Event()
         self._reading: asyncio.Timeout | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -79,10 +82,31 @@ class Connection(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """With no data: aiohttp parses on what it has kept back."""
-        if data and self.state.receives:
+        ready = self._admitted(data) if data else data
+        if ready or not data:
+            super().data_received(ready)
+
+    def _admitted(self, data: bytes) -> bytes:
+        """What to parse now: nothing of a request that is refused, before or because of *data*."""
+        if self.state.receives:
             self._guard.hold(self, len(data))
-        if self.state.receives or not data:
-            super().data_received(data)
+        return self._with_header(data) if self.state.receives else b""
+
+    def _with_header(self, data: bytes) -> bytes:
+        """*data* after what is kept of the header; nothing until that is complete.
+
+        A parsed header takes several times its size, so one that is not complete is not parsed.
+        """
+        if self._header is None:
+            return data
+        begin = max(0, len(self._header) - 3)
+        self._header += data
+        if self._header.find(b"\n\r\n", begin) >= 0 or not self._header[:1].strip().isalpha():
+            data, self._header = bytes(self._header), None
+            return data
+        if len(self._header) > HEADER_SIZE:
+            self.refuse(http_guard.TOO_LARGE)
+        return b""
 
     def _start_timer(self) -> None:
         if self._timer:
@@ -103,6 +127,7 @@ class Connection(web.RequestHandler):
             self._reading.reschedule(self._loop.time())
         else:
             self._guard.change(self, State.ANSWERED)
+            self._header = None
             status = _STATUS[reason]
             head = f"HTTP/1.1 {status.value} {status.phrase}\r\n"
             self._wire.write(f"{head}Content-Length: 0\r\nConnection: close\r\n\r\n".encode())
@@ -125,19 +150,20 @@ class Connection(web.RequestHandler):
         body = bytearray()
         try:
             async with asyncio.timeout(None) as self._reading:
-                async for piece in content.iter_any():
-                    body += piece
+                while not content.at_eof():
+                    body += await content.readany()
                     if len(body) > self._guard.limits.body:
                         raise too_large(self._guard)
+            return bytes(body)
         except TimeoutError:
             raise _ERRORS[self._why] from None
         except (web.RequestPayloadError, ConnectionError):
             raise web.HTTPBadRequest from None
         finally:
+            body.clear()  # what is raised here is the answer, and keeps this frame while it is sent
             self._reading = None
             self._guard.change(self, State.HANDLED)
-        self._guard.release(self)
-        return bytes(body)
+            self._guard.release(self)
 
     def drop(self, content: StreamReader) -> None:
         """Frees what was received of a body that nobody reads."""
@@ -242,13 +268,18 @@ async def _listeners(host: str, port: int) -> list[socket.socket]:
 
 
 async def _accept(guard: Guard, server: web.Server, listener: socket.socket) -> None:
-    """Accepts one connection after the other, each once there is room: those before it are read first."""
+    """Accepts one connection after the other: what those before it have sent is read first."""
     loop = asyncio.get_running_loop()
     while True:
-        await guard.room()
         try:
             accepted, _ = await loop.sock_accept(listener)
-            await loop.connect_accepted_socket(lambda: Connection(guard, server, loop), accepted)
+            with ExitStack() as failed:
+                failed.enter_context(accepted)
+                await guard.room()
+                await loop.connect_accepted_socket(
+                    lambda: Connection(guard, server, loop), accepted
+                )
+                failed.pop_all()
         except OSError as error:
             guard.warn("http.not_accepted", type(error).__name__, error=str(error))
             await asyncio.sleep(ACCEPT_AGAIN_S)
