@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from service.adapters.http_guard import MOST_CONNECTIONS
 from service.settings import SETTABLE, variable_of
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
@@ -35,6 +36,13 @@ def test_the_unit_tells_systemd_when_it_is_ready_and_takes_secrets_as_credential
         assert line in lines
     assert any(line.startswith("LoadCredential=STRIPE_API_KEY:") for line in lines)
     assert not any(line.startswith("Environment=STRIPE") for line in lines)
+
+
+def test_the_unit_may_open_enough_descriptors_for_every_connection_of_the_port() -> None:
+    unit = (DEPLOY / "refund-sync.service").read_text()
+    limit = re.search(r"^LimitNOFILE=(\d+)$", unit, re.MULTILINE)
+    assert limit
+    assert int(limit[1]) * 3 // 4 >= MOST_CONNECTIONS
 
 
 @pytest.mark.parametrize("name", ["requirements.txt", "requirements-build.txt"])

@@ -13,6 +13,7 @@ import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from service.adapters.http_guard import Guard, Limits
 from service.adapters.metrics import OUTCOMES, Measured, Metrics
 from service.adapters.sd_notify import Notifier
 from service.adapters.stripe import webhook
@@ -27,7 +28,9 @@ Labels = tuple[tuple[str, str], ...]
 
 
 def samples(metrics: Metrics) -> dict[tuple[str, Labels], float]:
-    text = generate_latest(metrics.registry()).decode()
+    registry = metrics.registry()
+    registry.register(Guard(Limits()))
+    text = generate_latest(registry).decode()
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
         for family in text_string_to_metric_families(text)
