@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from service.adapters.streams import takes_any_text
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, MutableMapping
 
@@ -74,7 +76,7 @@ def set_up(redactor: Redactor, *, level: int, form: str) -> None:
     last: Any = (
         structlog.dev.ConsoleRenderer(colors=colors)
         if console
-        else structlog.processors.JSONRenderer(ensure_ascii=False)
+        else structlog.processors.JSONRenderer(ensure_ascii=not takes_any_text(sys.stderr))
     )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],

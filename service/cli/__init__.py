@@ -3,6 +3,9 @@
 
 def main() -> None:
     """Runs the command that the arguments name; ends the process with its exit code."""
+    from service.adapters.streams import open_standard_streams
+
+    open_standard_streams()
     try:
         _run()
     except KeyboardInterrupt:

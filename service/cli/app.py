@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 from cyclopts import App, CycloptsError, Group, Parameter, UnusedCliTokensError
 
+from service.adapters import streams
 from service.adapters.logs import Redactor
-from service.domain.errors import RefundSyncError, UsageError
+from service.domain.errors import OutputError, ReaderGoneError, RefundSyncError, UsageError
 
 if TYPE_CHECKING:
     from service.adapters.postgres.store import Database
@@ -127,7 +128,8 @@ class Session:
     def emit(self, data: Any, text: Callable[[], str] | None = None) -> None:
         """The result, on stdout: JSON where asked for, else text."""
         if self.as_json:
-            print(json.dumps(data, ensure_ascii=False, default=str), flush=True)
+            ascii_only = not streams.takes_any_text(sys.stdout)
+            print(json.dumps(data, ensure_ascii=ascii_only, default=str), flush=True)
         elif text is not None and (told := text()):
             print(told, flush=True)
 
@@ -163,7 +165,12 @@ def launch(
 
 def run_command_line() -> None:
     """What the arguments of this process ask for; every way out has its exit code."""
-    _guarded(Session(), lambda: app.meta(print_error=False, exit_on_error=False))
+
+    def work() -> None:
+        app.meta(print_error=False, exit_on_error=False)
+        sys.stdout.flush()
+
+    _guarded(Session(), work)
 
 
 def _guarded(session: Session, work: Callable[[], Any]) -> Any:
@@ -176,10 +183,6 @@ def _guarded(session: Session, work: Callable[[], Any]) -> Any:
         if session.verbose:
             _tell_traceback(session)
         raise _ended(session, error) from None
-    except BrokenPipeError:
-        with suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(141) from None
     except Exception:  # noqa: BLE001 - whatever it is, it is a bug: said once, here
         _tell_traceback(session)
         session.tell(
@@ -189,7 +192,10 @@ def _guarded(session: Session, work: Callable[[], Any]) -> Any:
 
 
 def _ended(session: Session, error: RefundSyncError) -> SystemExit:
-    session.tell(f"refund-sync: {error}")
+    if isinstance(error, OutputError):
+        streams.drop_output()
+    if not isinstance(error, ReaderGoneError):
+        session.tell(f"refund-sync: {error}")
     if error.hint:
         session.tell(f"  {error.hint}")
     return SystemExit(error.exit_code)

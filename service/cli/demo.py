@@ -67,7 +67,7 @@ class Stage:
         except asyncio.CancelledError:
             await _ended(process)
             raise
-        text = out.decode()
+        text = out.decode(sys.stdout.encoding, "backslashreplace")
         if not quiet:
             say(text.rstrip())
         if process.returncode:

@@ -24,6 +24,16 @@ class FatalError(RefundSyncError):
     """It will not work until somebody changes something: stop, and say what."""
 
 
+class OutputError(RefundSyncError):
+    """The result cannot be written to standard output; what the command did stands."""
+
+
+class ReaderGoneError(OutputError):
+    """The reader of standard output has closed the pipe: the process ends silently, as by SIGPIPE."""
+
+    exit_code = 141
+
+
 class UsageError(FatalError):
     exit_code = 2
 
