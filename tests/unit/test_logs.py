@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import logging
 import os
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -160,3 +161,11 @@ def test_a_terminal_gets_colours_unless_it_has_none_or_they_are_unwanted(
         line = seen.read(4096)
     assert b"slice.covered" in line
     assert (b"\x1b" in line) == colored
+
+
+def test_a_json_line_stays_json_where_the_encoding_lacks_its_characters() -> None:
+    raw = io.BytesIO()
+    with redirect_stderr(io.TextIOWrapper(raw, "latin-1", "backslashreplace")), logs():
+        structlog.get_logger().info("refund.read", description="Größe 5 €")
+        sys.stderr.flush()
+        assert json.loads(raw.getvalue())["description"] == "Größe 5 €"
