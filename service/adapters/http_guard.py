@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 MOST_CONNECTIONS = 1_000
-LOG_AGAIN_S = 60.0
-"""Refusals are counted one by one, and logged no more often than this: anybody can cause them."""
+QUIET_S = 60.0
+"""A reason is logged once, and again only after so long without it: anybody can cause refusals."""
 
 SLOW = "slow"
 TOO_LARGE = "too large"
@@ -84,14 +84,14 @@ class Held(Protocol):
 
 
 class Guard:
-    """Keeps the connections of one port within *limits*; counts what it refuses, and logs it rarely."""
+    """Keeps the connections of one port within *limits*; counts all that it refuses, logs when that begins."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self.held = 0
         self.refused: Counter[str] = Counter(dict.fromkeys(REASONS, 0))
         self._connections: dict[Held, None] = {}
-        self._logged_at: dict[str, float] = {}
+        self._seen_at: dict[str, float] = {}
         self._changed = asyncio.Event()
 
     def __len__(self) -> int:
@@ -148,9 +148,11 @@ class Guard:
         self.warn("http.refused", reason, total=self.refused[reason])
 
     def warn(self, event: str, reason: str, **keys: object) -> None:
+        """Logs *event* where nothing of the same *reason* was seen for a while."""
         now = asyncio.get_running_loop().time()
-        if now - self._logged_at.get(reason, float("-inf")) >= LOG_AGAIN_S:
-            self._logged_at[reason] = now
+        quiet_s = now - self._seen_at.get(reason, float("-inf"))
+        self._seen_at[reason] = now
+        if quiet_s >= QUIET_S:
             log.warning(event, reason=reason, connections=len(self), held=self.held, **keys)
 
     def collect(self) -> Iterator[Metric]:
