@@ -78,8 +78,10 @@ def _leave_interrupts_to_it() -> None:
 
 
 async def _ended(process: asyncio.subprocess.Process) -> int:
+    """Its exit code; as a shell counts it, where a signal such as SIGPIPE ended it."""
     try:
-        return await process.wait()
+        code = await process.wait()
+        return code if code >= 0 else 128 - code
     except asyncio.CancelledError:
         with suppress(ProcessLookupError):
             process.terminate()

@@ -46,6 +46,19 @@ def redirected(shell: Shell, redirection: str, *arguments: str, **values: str) -
     return Ended(process.returncode, out, err)
 
 
+def nobody_reads(shell: Shell, *arguments: str) -> Ended:
+    """The command with a pipe as its standard output whose reader is gone."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "service", *arguments], env=shell.environ("", {}),
+        cwd=shell.stage.folder, stdout=writing, stderr=subprocess.PIPE, text=True, check=False,
+        timeout=60,
+    )  # fmt: skip
+    os.close(writing)
+    return Ended(done.returncode, "", done.stderr)
+
+
 @pytest.fixture
 async def filled(shell: Shell) -> Shell:
     """With one refund stored whose description needs more than ASCII and Latin-1."""
@@ -108,16 +121,9 @@ async def test_every_command_says_that_its_result_cannot_be_written(
 
 async def test_every_command_ends_with_141_and_no_word_where_nobody_reads(filled: Shell) -> None:
     refund_id = await a_refund(filled)
-    reading, writing = os.pipe()
-    os.close(reading)
     for arguments in DISPLAYS:
-        done = subprocess.run(
-            [sys.executable, "-m", "service", "-q", *with_id(arguments, refund_id)],
-            env=filled.environ("", {}), cwd=filled.stage.folder, stdout=writing,
-            stderr=subprocess.PIPE, text=True, check=False,
-        )  # fmt: skip
-        assert (done.returncode, done.stderr) == (141, ""), arguments
-    os.close(writing)
+        ended = nobody_reads(filled, "-q", *with_id(arguments, refund_id))
+        assert ended == Ended(141, "", ""), arguments
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
@@ -152,6 +158,10 @@ def test_psql_gets_its_streams_as_they_are_and_never_ours(shell: Shell) -> None:
     ask = ("psql", "--", "-At", "-c", "SELECT 41 + 1")
     for redirection in ("2>&-", "<&-", "<&- 2>&-", "2>/dev/full"):
         assert redirected(shell, redirection, *ask) == Ended(0, "42\n", "")
+    for redirection in (">&-", ">/dev/full"):
+        ended = redirected(shell, redirection, *ask)
+        assert (ended.code, ended.err.count("\n")) == (1, 1)
+    assert nobody_reads(shell, *ask) == Ended(141, "", "")
     listed = ("psql", "--", "-c", "\\! exec 3>&1; readlink /proc/self/fd/0 /proc/self/fd/3 >&2")
     ended = redirected(shell, "<&- >&-", *listed)
     assert ended.err.split() == ["/dev/null", "/dev/null"]
