@@ -15,7 +15,7 @@ from aiohttp import web
 
 from service.simulator import control, endpoints
 from service.simulator.events import Occasion
-from service.simulator.faults import RATE_REASONS, Faults, strike
+from service.simulator.faults import RATE_REASONS, Faults, page, refusal, strike
 from service.simulator.keys import key_of
 from service.simulator.limits import Limits
 from service.simulator.lists import RequestError
@@ -153,27 +153,29 @@ class Simulator:
         self, endpoint: str, request: web.Request,
         work: Callable[[Simulator, web.Request, World], Awaitable[bytes]],
     ) -> web.StreamResponse:  # fmt: skip
-        refusal = self.limits.refusal(endpoint, time.monotonic(), self.stats.in_flight)
-        if refusal:
-            return self.limited(refusal)
-        fault = strike(self.faults, self.chance)
+        reason = self.limits.refusal(endpoint, time.monotonic(), self.stats.in_flight)
+        if reason:
+            return self.limited(reason)
+        fault = strike(self.faults, self.chance, endpoint)
         if self.latency_s:
             await asyncio.sleep(self.latency_s)
         struck = await self._struck(fault, request)
         if struck is not None:
             return struck
         try:
-            world = self._authorized(request)
+            world = self._authorized(request, refused=fault == "refused_key")
+            if fault and (error := refusal(fault)):
+                raise error
             self._refuse_named(request)
             body = await work(self, request, world)
         except RequestError as error:
             return self._refused(error)
         return await self._sent(fault, request, body)
 
-    def _authorized(self, request: web.Request) -> World:
+    def _authorized(self, request: web.Request, *, refused: bool) -> World:
         key = key_of(request)
-        found = KEY.fullmatch(key)
-        if found is None or self.faults.unauthorized or (self.keys and key not in self.keys):
+        refused = refused or self.faults.unauthorized or key in self.faults.keys_refused
+        if refused or KEY.fullmatch(key) is None or (self.keys and key not in self.keys):
             shown = key if self.faults.key_in_error else f"{key[:8]}{'*' * 12}{key[-4:]}"
             raise RequestError(f"Invalid API Key provided: {shown}", status=401)
         other = request.headers.get("Stripe-Account")
@@ -236,13 +238,7 @@ class Simulator:
         if fault in ("error_500", "error_503"):
             error = {"message": "An unexpected error occurred.", "type": "api_error"}
             return web.json_response({"error": error}, status=int(fault[-3:]))
-        if fault == "not_json":
-            return web.Response(
-                text="<html>502 Bad Gateway</html>", status=200, content_type="text/html"
-            )
-        if fault == "redirect":
-            return web.Response(status=302, headers={"Location": "http://127.0.0.1:9/"})
-        return None
+        return page(fault, self.faults) if fault else None
 
     async def _sent(
         self, fault: str | None, request: web.Request, body: bytes
