@@ -13,7 +13,7 @@ import structlog
 from service.adapters.postgres import fold, rechecks
 from service.adapters.postgres import runs as records
 from service.adapters.postgres.store import PostgresStore
-from service.adapters.stripe.errors import StripeAccessError
+from service.adapters.stripe.errors import EVENTS_PERMISSION, StripeAccessError
 from service.domain import pace
 from service.domain.errors import AccessError, StripeAwayError
 from service.domain.span import Span
@@ -142,7 +142,7 @@ async def may_read_events(account: Account, progress: Progress) -> bool:
     try:
         await read_events(account, progress)
     except StripeAccessError as error:
-        if error.permission != "rak_event_read":
+        if error.permission != EVENTS_PERMISSION:
             raise
         log.warning("events.not_permitted", account_id=account.id, hint=error.hint)
         return False

@@ -231,14 +231,6 @@ async def test_a_missing_permission_is_named_as_the_dashboard_names_it() -> None
         assert client.counters.requests_total == 1
 
 
-async def test_redirects_are_never_followed() -> None:
-    async with a_stripe() as (simulator, client):
-        simulator.faults.set({"redirect": 1})
-        with pytest.raises(ProtocolError, match="redirect"):
-            await client.refunds()
-        assert client.counters.requests_total == 1
-
-
 async def test_what_is_not_there_and_what_is_refused_are_told_apart() -> None:
     async with a_stripe() as (_, client):
         with pytest.raises(NotFoundError, match="No such refund"):
@@ -287,13 +279,10 @@ async def test_a_list_that_does_not_go_on_is_an_error_and_no_loop(pages: list[by
             await ids_of(client, starting_after="re_0")
 
 
-async def test_an_answer_of_another_shape_and_one_too_large_are_errors() -> None:
-    bodies = iter(
-        [an_answer(b"[]"), an_answer(gzip.compress(b" " * (65 << 20)), Content_Encoding="gzip")]
-    )
-    async with a_parrot(lambda _, __: next(bodies)) as base, a_client(base) as client:
-        with pytest.raises(ProtocolError, match="shape"):
-            await client.refunds()
+async def test_an_answer_that_is_too_large_is_an_error() -> None:
+    body = gzip.compress(b" " * (65 << 20))
+    answer = an_answer(body, Content_Encoding="gzip")
+    async with a_parrot(lambda _, __: answer) as base, a_client(base) as client:
         with pytest.raises(ProtocolError, match="larger"):
             await client.refunds()
 

@@ -11,7 +11,9 @@ from service.adapters.stripe.retry import LONGEST_WAIT_S, Failure, Retry, Stop, 
 chances = st.floats(0, 1, exclude_max=True)
 attempts = st.integers(1, 10_000)
 statuses = st.sampled_from([301, 400, 401, 402, 404, 409, 424, 429, 499, 500, 503, 599])
-failures: st.SearchStrategy[Failure] = st.sampled_from(["timeout", "connection", "broken"])
+failures: st.SearchStrategy[Failure] = st.sampled_from(
+    ["timeout", "connection", "broken", "foreign"]
+)
 header_sets = st.fixed_dictionaries(
     {},
     optional={

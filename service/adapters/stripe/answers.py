@@ -26,6 +26,14 @@ REASONS = (
 """What it may say; none where it is missing."""
 
 
+@dataclass(frozen=True, slots=True)
+class Away:
+    """Stripe has given no answer of its own since this instant (monotonic); *words* are of the last try."""
+
+    since: float
+    words: str
+
+
 @dataclass(slots=True)
 class Counters:
     """What was asked of Stripe since the start, every attempt counted."""
@@ -38,6 +46,12 @@ class Counters:
     limited: Counter[str] = field(default_factory=Counter)
     retries: Counter[str] = field(default_factory=Counter)
     waited_s: float = 0.0
+    away: Away | None = None
+    """None from Stripe's next answer on, a refusal among them."""
+
+    def failed(self, at: float, words: str) -> None:
+        """An attempt that began then has to be repeated."""
+        self.away = Away(self.away.since if self.away else at, words)
 
     @property
     def requests_total(self) -> int:

@@ -12,14 +12,13 @@ from service.adapters.stripe.mask import masked_text, without_keys
 from service.domain.errors import (
     AccessError,
     NotFoundError,
-    ProtocolError,
     RefundSyncError,
     RefusedError,
     StripeAwayError,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 LONGEST_MESSAGE = 1000
 PERMISSIONS = {
@@ -34,8 +33,17 @@ PERMISSIONS = {
 }
 """Permissions of a restricted key by the name that a 403 tells, as the Dashboard calls them."""
 
+FOREIGN_HINT = (
+    "Something between this machine and Stripe answers in its place:"
+    " check proxies, firewalls and REFUND_SYNC_STRIPE_API_BASE."
+)
+
+EVENTS_PERMISSION = "rak_event_read"
+"""The one permission that a daemon can do without."""
 _PERMISSION = re.compile(r"\brak_\w+")
 _ACCOUNT = re.compile(r"\bacct_\w+")
+_OAUTH = re.compile(r"[a-z]+(_[a-z]+)+")
+"""Codes as OAuth spells them: a proxy that says "Forbidden" under the same name does not match."""
 
 
 class StripeAccessError(AccessError):
@@ -82,6 +90,7 @@ class Told:
 
 
 class _Error(msgspec.Struct):
+    type: str
     message: str | None = None
     code: str | None = None
     param: str | None = None
@@ -89,28 +98,56 @@ class _Error(msgspec.Struct):
 
 class _Envelope(msgspec.Struct):
     error: _Error | str
+    error_description: str | None = None
 
 
-def told(status: int, body: bytes, mask: Callable[[str], str]) -> Told:
-    """The error in *body*; where it holds none, the status alone."""
+def told_in(body: bytes, mask: Callable[[str], str]) -> Told | None:
+    """The error in *body*, in Stripe's own form or that of OAuth; None if there is no such error.
+
+    An object under ``error`` is Stripe's only with a ``type``: gateways send objects of their own there.
+    """
     try:
-        error = msgspec.json.decode(body, type=_Envelope).error
+        envelope = msgspec.json.decode(body, type=_Envelope)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return Told(f"HTTP {status}")
+        return None
+    error = envelope.error
     if isinstance(error, str):
-        return Told(mask(error))
+        return Told(mask(envelope.error_description or error)) if _OAUTH.fullmatch(error) else None
     param = error.param and mask(error.param)
-    return Told(mask(error.message or f"HTTP {status}"), error.code, param)
+    return Told(mask(error.message or error.code or error.type), error.code, param)
+
+
+def foreign(status: int, headers: Mapping[str, str], body: bytes) -> str:
+    """What an answer is that something between us and Stripe gave; empty if it may be Stripe's.
+
+    A 429 or 5xx is retried whoever sent it, so only its status counts.
+    """
+    if 300 <= status < 400:
+        return f"a redirect (HTTP {status}), which is never followed"
+    if status == 429 or status >= 500 or told_in(body, str):
+        return ""
+    named = [f"{name} {headers[name]}" for name in ("Content-Type", "Server") if name in headers]
+    return f"HTTP {status} that is not in Stripe's form ({', '.join(named) or 'no content type'})"
+
+
+def unexpected(status: int, body: bytes, error: Exception) -> str:
+    """Why a good status is no good answer: it holds an error, has another shape, or is cut short."""
+    if said := told_in(body, str):
+        return f"HTTP {status} that holds an error: {said.message}"
+    if isinstance(error, msgspec.ValidationError):
+        return f"an answer that has not the shape it should have: {error}"
+    return "an answer that is no JSON, or cut short"
 
 
 def error_of(status: int, said: Told) -> RefundSyncError:
-    """What an answer that is not worth repeating means for the caller."""
+    """What an answer in Stripe's form that is not worth repeating means for the caller."""
     if status in {401, 403}:
         return _access_error(status, said)
-    if 300 <= status < 400:
-        return ProtocolError(
-            f"Stripe answered with a redirect (HTTP {status}), which is never followed",
-            hint="Check REFUND_SYNC_STRIPE_API_BASE, and any proxy on the way.",
+    if status >= 500:
+        return StripeGivenUpError(
+            f"Stripe failed and says that repeating does not help: {said.message}",
+            hint="Run the same command again later: what was proven is kept.",
+            overburdened=True,
         )
     if said.code == "resource_missing" or said.message.startswith("No such "):
         return NotFoundError(said.message)

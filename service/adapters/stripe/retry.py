@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Failure = Literal["timeout", "connection", "broken", "tls"]
-"""No answer in time; none at all; one cut short or not in Stripe's form; a certificate not to be trusted."""
+Failure = Literal["timeout", "connection", "broken", "foreign", "tls"]
+"""No answer in time; none at all; a good status without a good body; a refusal that is not in Stripe's form,
+so not Stripe's; a certificate not to be trusted."""
 
 LONGEST_WAIT_S = 60.0
 LEAST_WAIT_S = 0.5

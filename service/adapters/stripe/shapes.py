@@ -134,4 +134,6 @@ class Listing(Struct, frozen=True):
 
 
 class AnyObject(Struct, frozen=True):
-    """A JSON object of which nothing is known yet."""
+    """A JSON object of which nothing is known yet, but that it is not the body of an error."""
+
+    error: None = None

@@ -21,7 +21,16 @@ import structlog
 
 from service.adapters.stripe.answers import REASON, Answer, Attempt, Counters, date_of
 from service.adapters.stripe.endpoints import LIVE_BASE, STRIPE_VERSION, url_of
-from service.adapters.stripe.errors import Redactor, StripeGivenUpError, error_of, told
+from service.adapters.stripe.errors import (
+    FOREIGN_HINT,
+    Redactor,
+    StripeGivenUpError,
+    Told,
+    error_of,
+    foreign,
+    told_in,
+    unexpected,
+)
 from service.adapters.stripe.render import sound_json
 from service.adapters.stripe.retry import Failure, Retry, Stop, decide
 from service.domain.errors import ProtocolError, SettingError
@@ -60,10 +69,8 @@ class Transport:
         total_s: float = TOTAL_S,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        if not key or not key.isascii() or not key.isprintable() or " " in key:
-            raise SettingError("the Stripe key is empty, or holds a character that no key has")
+        self.use_key(key)
         self.counters = Counters()
-        self._redacted = Redactor(key)
         self.now = now
         self._limits = limits
         self._base = base.rstrip("/")
@@ -72,7 +79,6 @@ class Transport:
         self._sleep = sleep
         self._headers = {
             "Accept-Encoding": "gzip",
-            "Authorization": f"Bearer {key}",
             "Stripe-Version": STRIPE_VERSION,
             "User-Agent": f"refund-sync/{version('refund-sync')}",
         }
@@ -89,6 +95,13 @@ class Transport:
     async def __aexit__(self, *_: object) -> None:
         if self._session:
             await self._session.close()
+
+    def use_key(self, key: str) -> None:
+        """From now on, each request carries this key."""
+        if not key or not key.isascii() or not key.isprintable() or " " in key:
+            raise SettingError("the Stripe key is empty, or holds a character that no key has")
+        self._redacted = Redactor(key)
+        self._authorization = {"Authorization": f"Bearer {key}"}
 
     def slow_to(self, share: float) -> None:
         """From now on, no faster than this share of the configured rates."""
@@ -119,8 +132,10 @@ class Transport:
             deadline = deadline or ended.began + self._deadline_s
             answer, ended = self._judged(ended, decode, attempt)
             if answer:
+                self.counters.away = None
                 return answer
             verdict = self._verdict(endpoint, ended, attempt)
+            self.counters.failed(ended.began, self._last_words(ended))
             spent += 2 if ended.failure == "timeout" else 1
             if monotonic() + verdict.after_s > deadline or (tries is not None and spent >= tries):
                 raise self._given_up(endpoint, ended)
@@ -162,7 +177,7 @@ class Transport:
         async with self._session.request(
             endpoint.partition(" ")[0],
             url,
-            headers=headers,
+            headers=self._authorization | dict(headers or {}),
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(total=total_s, connect=min(CONNECT_S, total_s)),
         ) as response:
@@ -180,25 +195,27 @@ class Transport:
     def _judged(
         self, ended: Attempt, decode: Callable[[bytes], T], attempt: int
     ) -> tuple[Answer[T] | None, Attempt]:
-        """The answer, if this is a good one; what looks good and is cut short becomes a failure."""
-        if not ended.is_good:
+        """The answer, if this is a good one; what is not Stripe's, or only looks good, becomes a failure."""
+        if ended.status is None:
             return None, ended
+        if not ended.is_good:
+            words = foreign(ended.status, ended.headers, ended.body)
+            return None, self._failed(ended, "foreign", words) if words else ended
         if (date := date_of(ended.headers)) is None:
             return None, self._failed(ended, "broken", "an answer without a readable Date")
         try:
             body = sound_json(ended.body)
             value = decode(body)
-        except msgspec.ValidationError as error:
-            raise ProtocolError(f"an answer has not the shape it should have: {error}") from None
-        except (msgspec.DecodeError, RecursionError):
-            return None, self._failed(ended, "broken", "an answer that is no JSON, or cut short")
+        except (msgspec.DecodeError, RecursionError) as error:
+            words = unexpected(ended.status, ended.body, error)
+            return None, self._failed(ended, "broken", words)
         return Answer(
             value, body, ended.headers, ended.observed_at, date, ended.took_s, attempt
         ), ended
 
     def _verdict(self, endpoint: str, ended: Attempt, attempt: int) -> Retry:
         """When to try again, the limits lowered where they were blamed. Raises where there is no use."""
-        if ended.status is not None and (ended.status in {401, 403} or 300 <= ended.status < 400):
+        if ended.status in {401, 403}:
             self._refuse(ended)
         verdict = decide(
             attempt,
@@ -220,20 +237,27 @@ class Transport:
 
     def _refuse(self, ended: Attempt) -> NoReturn:
         if ended.status is None:
+            self.counters.failed(ended.began, ended.words)
             raise StripeGivenUpError(
                 f"no trusted connection to Stripe: {ended.words}",
                 hint="Check the certificates of this machine, and any proxy on the way.",
                 overburdened=False,
             )
-        raise error_of(ended.status, told(ended.status, ended.body, self._redacted))
+        self.counters.away = None
+        said = told_in(ended.body, self._redacted) or Told(f"HTTP {ended.status}")
+        raise error_of(ended.status, said)
+
+    def _last_words(self, ended: Attempt) -> str:
+        if ended.status is None:
+            return ended.words
+        said = told_in(ended.body, self._redacted)
+        return f"HTTP {ended.status}: {said.message}" if said else f"HTTP {ended.status}"
 
     def _given_up(self, endpoint: str, ended: Attempt) -> StripeGivenUpError:
-        last = ended.words
-        if ended.status is not None:
-            last = f"HTTP {ended.status}: {told(ended.status, ended.body, self._redacted).message}"
+        later = "Run the same command again later: what was proven is kept."
         return StripeGivenUpError(
-            f"{endpoint}: Stripe gave no good answer; its last: {last}",
-            hint="Run the same command again later: what was proven is kept.",
+            f"{endpoint}: Stripe gave no good answer; its last: {self._last_words(ended)}",
+            hint=FOREIGN_HINT if ended.failure == "foreign" else later,
             overburdened=ended.overburdened,
         )
 
@@ -247,6 +271,7 @@ class Transport:
             why=why,
             reason=ended.headers.get(REASON),
             request_id=ended.headers.get("Request-Id"),
+            says=ended.words or None,
             after_s=round(verdict.after_s, 3),
         )
 
