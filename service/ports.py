@@ -132,6 +132,11 @@ class Written:
     hinted: int = 0
     returned: int = 0
 
+    @property
+    def is_news(self) -> bool:
+        """True if anything was found that was not stored just so before."""
+        return any(getattr(self, name) for name in self.__slots__ if name != "unchanged")
+
     def add(self, other: Written) -> None:
         for name in self.__slots__:
             setattr(self, name, getattr(self, name) + getattr(other, name))

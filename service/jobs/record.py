@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -55,14 +56,19 @@ async def recorded(runs: RunLog, run: Run, progress: Progress) -> AsyncIterator[
 async def _last_words(
     runs: RunLog, run: Run, progress: Progress, outcome: str, error: str | None
 ) -> None:
-    """A database that is gone cannot be told; the next run closes the row."""
+    """A database that is gone cannot be told; the next run closes the row.
+
+    A run that found nothing is logged for debugging only: an idle daemon has two a minute.
+    """
     with suppress(TimeoutError, RefundSyncError):
         async with asyncio.timeout(LAST_WORDS_S):
             await runs.progress(run.id, progress)
             await runs.end(run.id, outcome, error or None)
-    log.info(
-        "run.ended", run_id=str(run.id), job=run.job, outcome=outcome, requests=progress.requests
-    )
+    quiet = outcome == "ok" and not progress.written.is_news
+    log.log(
+        logging.DEBUG if quiet else logging.INFO, "run.ended",
+        run_id=str(run.id), job=run.job, outcome=outcome, requests=progress.requests,
+    )  # fmt: skip
 
 
 async def _tell(runs: RunLog, run_id: UUID, progress: Progress) -> None:
