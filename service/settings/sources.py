@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from service.domain.errors import SettingError
 from service.settings.values import (
@@ -17,6 +17,7 @@ from service.settings.values import (
     SECRETS,
     SETTABLE,
     STRIPE,
+    STRIPE_KEY,
     Settings,
     split_url,
     variable_of,
@@ -83,14 +84,32 @@ def _from_environment(environ: Mapping[str, str]) -> Iterator[Given]:
 
 def _from_secret_files(environ: Mapping[str, str]) -> Iterator[Given]:
     """``X_FILE``, else systemd's credential of that name."""
-    for variable in SECRETS:
-        named = environ.get(f"{variable}_FILE")
-        if named and environ.get(variable):
-            raise SettingError(f"{variable} and {variable}_FILE are both set", hint="Keep one.")
-        if named:
-            yield Given(_name_of(variable), _secret_in(Path(named), variable), named)
-        elif credential := _credential(environ, variable):
-            yield Given(_name_of(variable), _secret_in(credential, variable), "systemd credential")
+    found = (_from_secret_file(environ, variable) for variable in SECRETS)
+    yield from (given for given in found if given)
+
+
+def _from_secret_file(environ: Mapping[str, str], variable: str) -> Given | None:
+    named = environ.get(f"{variable}_FILE")
+    if named and environ.get(variable):
+        raise SettingError(f"{variable} and {variable}_FILE are both set", hint="Keep one.")
+    if named:
+        return Given(_name_of(variable), _secret_in(Path(named), variable), named)
+    if credential := _credential(environ, variable):
+        return Given(_name_of(variable), _secret_in(credential, variable), "systemd credential")
+    return None
+
+
+def with_key_as_it_is_now(settings: Settings, environ: Mapping[str, str]) -> Settings:
+    """The same settings with the Stripe key that its file or credential holds by now.
+
+    A key that comes from the environment stays as it is. Raises SettingError if there is none to read.
+    """
+    if environ.get(STRIPE_KEY, "").strip():
+        return settings
+    given = _from_secret_file(environ, STRIPE_KEY)
+    if given is None:
+        return settings
+    return settings.model_copy(update={"stripe_api_key": SecretStr(given.value)})
 
 
 def _name_of(variable: str) -> str:

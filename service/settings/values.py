@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from service.domain.errors import SettingError
 
 PREFIX = "REFUND_SYNC_"
-PLAIN = ("STRIPE_API_KEY", "DATABASE_URL")
+STRIPE_KEY = "STRIPE_API_KEY"
+PLAIN = (STRIPE_KEY, "DATABASE_URL")
 """Names that others know too, and that have no prefix of ours."""
 SECRETS = (*PLAIN, "REFUND_SYNC_WEBHOOK_SECRETS")
 STRIPE = "https://api.stripe.com"
