@@ -60,6 +60,9 @@ class Metrics:
     measured: list[Measured] = field(default_factory=list)
     waiting: dict[str, int] = field(default_factory=dict)
     """Objects to read again: due, and hinted at."""
+    key_refused: bool = False
+    poll_interval_s: float = 0.0
+    """The interval between polls that is in force."""
     _under_way: list[Progress] = field(default_factory=list, init=False)
 
     @contextmanager
@@ -112,6 +115,16 @@ class Metrics:
         for job, second in self.last_success.items():
             last.add_metric([job], second)
         yield last
+        yield GaugeMetricFamily(
+            "refund_sync_key_refused",
+            "1 while Stripe refuses the key or a permission, else 0.",
+            value=float(self.key_refused),
+        )
+        yield GaugeMetricFamily(
+            "refund_sync_poll_interval_seconds",
+            "Seconds between two polls, as allowance and webhooks stretch them now.",
+            value=self.poll_interval_s,
+        )
         yield from self._of_database()
 
     def _of_stripe(self, stripe: Counters) -> Iterator[Metric]:

@@ -14,7 +14,7 @@ from service.adapters.http_port import body_of, listening
 from service.domain.errors import SettingError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
     from prometheus_client import CollectorRegistry
 
@@ -30,6 +30,8 @@ class Health:
 
     live: Callable[[], Awaitable[Checks]]
     ready: Callable[[], Awaitable[Checks]]
+    facts: Callable[[], Mapping[str, object]] = dict
+    """What readiness also shows, whatever it is."""
 
 
 class Receiver(Protocol):
@@ -54,16 +56,16 @@ async def serving(
     Without *webhook* there is no route for any. What is refused is counted in *registry*.
     """
 
-    async def answer(checks: Checks) -> web.Response:
+    async def answer(checks: Checks, **facts: object) -> web.Response:
         bad = {name: wrong for name, wrong in checks.items() if wrong}
         told = {"ok": not bad, "checks": {name: wrong or "ok" for name, wrong in checks.items()}}
-        return web.json_response(told, status=503 if bad else 200)
+        return web.json_response(told | facts, status=503 if bad else 200)
 
     async def live(_: web.Request) -> web.Response:
         return await answer(await health.live())
 
     async def ready(_: web.Request) -> web.Response:
-        return await answer(await health.ready())
+        return await answer(await health.ready(), **health.facts())
 
     async def metrics(_: web.Request) -> web.Response:
         headers = {"Content-Type": CONTENT_TYPE_LATEST}

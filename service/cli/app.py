@@ -79,6 +79,14 @@ class Session:
         self._set_up_logs(settings.log_format)
         return settings
 
+    def with_current_key(self) -> "Settings":
+        """The settings with the key as its file holds it by now, which no output will show."""
+        from service.settings import with_key_as_it_is_now
+
+        settings = with_key_as_it_is_now(self.settings, os.environ)
+        self.redactor.learn(settings.secrets())
+        return settings
+
     @cached_property
     def defaults(self) -> "Settings":
         """Settings of nobody: for what must ignore the caller's own."""

@@ -56,4 +56,4 @@ async def _serve(
 
     async with context.open_account(daemon=True) as account:
         serves.set()
-        await Daemon(account, stop, wait=wait).run()
+        await Daemon(account, stop, wait=wait, current=context.with_current_key).run()

@@ -32,8 +32,7 @@ async def _status(context: Context, *, check: bool) -> None:
     from service.wiring import places
 
     async with context.open_database() as database:
-        allowance = context.settings.read_allowance
-        told = await places.status(database, read_allowance=allowance)
+        told = await places.status(database, context.settings)
     context.emit(told, lambda: _text(told))
     if check:
         _judge(told["accounts"])
@@ -95,6 +94,7 @@ def _account(a: dict[str, Any]) -> str:
         f"  last run          {run['job']} {run['outcome']}, began {run['started_at']}"
         if run
         else "  last run          none",
+        *(f"  failing           {f['job']}: {f['error']}" for f in a["failing"]),
         "  gaps              none" if not a["gaps"] else f"  gaps              {len(a['gaps'])}",
         *(f"    {_span(gap)}" for gap in a["gaps"][:GAPS_SHOWN]),
     ]
@@ -124,6 +124,7 @@ def _nets(a: dict[str, Any]) -> list[str]:
             for o in a["oldest_open"]
         ),
         *_misdated(a["misdated"]),
+        f"  polls             every {a['poll_interval_s']:,.0f} s, or less often where webhooks arrive",
         f"  daemon            {a['daemon'] or 'none'}",
     ]
 

@@ -15,20 +15,24 @@ from service.adapters.metrics import Metrics
 from service.adapters.scheduler import Ticker
 from service.adapters.sd_notify import Notifier
 from service.adapters.web import Checks, Health, serving
+from service.daemon.refusal import Refusal
 from service.daemon.rounds import FILL, HINTS, MEASURE, NEWEST, RECHECKS, SECOND_LOOK, Rounds
-from service.domain.errors import FatalError, RefundSyncError, RetryableError
+from service.domain.errors import PASSING, AccessError, RefundSyncError
 from service.wiring import daemons, places
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from contextlib import AbstractAsyncContextManager
 
+    from service.settings import Settings
     from service.wiring.accounts import Account
 
 log = structlog.get_logger(__name__)
 
 OVERDUE_TICKS = 3
 """So many intervals without a pass over the newest part, and we are not ready."""
+AWAY_AFTER_S = 60.0
+"""So long without an answer of Stripe's own while it is being asked, and we are not ready."""
 HINTS_EVERY_S = 60.0
 """Budgets refill: hints that one held back are looked at again."""
 
@@ -37,10 +41,18 @@ class Daemon:
     """Runs until *stop* is set or something fatal happens, which it raises.
 
     While another daemon works for the account it stands by: it answers, and takes in webhooks. With
-    *wait* False it raises LeaseHeldError instead.
+    *wait* False it raises LeaseHeldError instead, at its start. While Stripe refuses the key it gives the
+    lease back and asks again now and then, each time with the key that *current* has by then.
     """
 
-    def __init__(self, account: Account, stop: asyncio.Event, *, wait: bool = True) -> None:
+    def __init__(
+        self,
+        account: Account,
+        stop: asyncio.Event,
+        *,
+        wait: bool = True,
+        current: Callable[[], Settings] | None = None,
+    ) -> None:
         self._account = account
         self._settings = account.settings
         self._stop = stop
@@ -51,15 +63,17 @@ class Daemon:
         self._lease = "not asked for yet"
         self._ticker: Ticker | None = None
         self._began = time.monotonic()
-        self._interval_s = float(account.settings.sync_interval_s)
         self._ticks = 0
         self._news = asyncio.Event()
-        self.metrics = Metrics(stripe=account.client.counters)
+        self.metrics = Metrics(
+            stripe=account.client.counters, poll_interval_s=float(account.settings.sync_interval_s)
+        )
+        self._refusal = Refusal(self.metrics, current or (lambda: account.settings))
         self.address = ""
 
     async def run(self) -> None:
         notifier = Notifier(os.environ)
-        health = Health(self._live, self._ready)
+        health = Health(self._live, self._ready, self._facts)
         async with daemons.receiving(self._account, self._news.set) as (receiver, intake):
             if receiver:
                 self.metrics.webhooks = receiver.outcomes
@@ -79,9 +93,8 @@ class Daemon:
             raise self._fatal
 
     async def _until_stopped(self, notifier: Notifier) -> None:
-        """Stands by for the lease, then works under it. SIGTERM ends either."""
-        held = daemons.leased(self._account, holder(), wait=self._wait, tell=self._stand_by)
-        working = asyncio.create_task(self._under_lease(held))
+        """Works until SIGTERM, which cuts short whatever is not work under the lease."""
+        working = asyncio.create_task(self._work())
         stopped = asyncio.create_task(self._stop.wait())
         await asyncio.wait([working, stopped], return_when=asyncio.FIRST_COMPLETED)
         notifier.tell("STOPPING=1")
@@ -90,6 +103,17 @@ class Daemon:
             working.cancel()
         with suppress(asyncio.CancelledError):
             await working
+
+    async def _work(self) -> None:
+        """Stands by for the lease, then works under it; without it while Stripe refuses the key."""
+        wait = self._wait
+        while not self._stop.is_set():
+            held = daemons.leased(self._account, holder(), wait=wait, tell=self._stand_by)
+            await self._under_lease(held)
+            if self._refusal.is_on and not self._stop.is_set():
+                self._lease = "given back while Stripe refuses the key"
+                self._account = await self._refusal.until_accepted(self._account)
+            wait = True
 
     def _stand_by(self, why: str) -> None:
         log.info("lease.awaited", why=why)
@@ -100,6 +124,7 @@ class Daemon:
     ) -> None:
         async with held as (account, keeper):
             await account.want()
+            self._fill = None
             self._rounds = Rounds(account, self.metrics, self._intake, self._news)
             self._ticker = ticker = Ticker(self._tick, self._settings.sync_interval_s)
             ticker.start()
@@ -108,12 +133,13 @@ class Daemon:
                 asyncio.create_task(self._keep(keeper)),
             ]
             try:
-                await self._stop.wait()
+                await first_of(self._stop, self._refusal.began)
             finally:
                 for task in others:
                     task.cancel()
                 await asyncio.gather(*others, return_exceptions=True)
                 await self._drain(ticker)
+        self._rounds = None
 
     async def _keep(self, keeper: asyncio.Task[None]) -> None:
         """A lease that is lost ends the daemon: whoever starts it again stands by."""
@@ -139,9 +165,8 @@ class Daemon:
         await self._guarded(RECHECKS, rounds.recheck)
         self._ticks += 1
         await self._guarded(MEASURE, rounds.measure)
-        with suppress(RefundSyncError):
-            self._interval_s = await rounds.poll_interval_s()
-        if not self._stop.is_set() and (self._fill is None or self._fill.done()):
+        ending = self._stop.is_set() or self._refusal.is_on
+        if not ending and (self._fill is None or self._fill.done()):
             self._fill = asyncio.create_task(self._fill_history(rounds))
 
     async def _fill_history(self, rounds: Rounds) -> None:
@@ -160,13 +185,21 @@ class Daemon:
                 await self._guarded(MEASURE, rounds.measure)
 
     async def _guarded(self, job: str, work: Callable[[], Awaitable[object]]) -> None:
-        """What may work later is logged and left to the next tick; what will not ends the daemon."""
+        """What may pass by itself is logged and left to the next tick; what cannot ends the daemon.
+
+        A key that is refused is neither: no job begins until Stripe accepts it.
+        """
+        if self._refusal.is_on:
+            return
         try:
             await work()
-        except RetryableError as error:
+        except AccessError as error:
             self.metrics.runs[job, "failed"] += 1
-            log.warning("job.failed", job=job, error=str(error))
-        except FatalError as error:
+            self._refusal.begin(error)
+        except PASSING as error:
+            self.metrics.runs[job, "failed"] += 1
+            log.warning("job.failed", job=job, error=str(error), hint=error.hint)
+        except RefundSyncError as error:
             self.metrics.runs[job, "failed"] += 1
             self._end(error)
         except Exception as error:
@@ -187,15 +220,34 @@ class Daemon:
     async def _ready(self) -> Checks:
         """The first fill of history may take hours and does not matter here."""
         checks = await places.database_checks(self._account.database)
+        if self._refusal.is_on:
+            return {**checks, "key": self._refusal.said}
         if self._rounds is None:
             return {**checks, "lease": self._lease}
-        passed = self._rounds.passed_at
-        since_s = time.monotonic() - (passed or self._began)
-        late = (
-            f"no pass for {since_s:.0f} s" if since_s > OVERDUE_TICKS * self._interval_s else None
-        )
-        never = "no pass over the newest part yet" if passed is None else None
-        return {**checks, "newest part": never or late}
+        return {**checks, "newest part": self._behind(self._rounds), "Stripe": self._away()}
+
+    def _behind(self, rounds: Rounds) -> str | None:
+        """Why the newest part is not current, by the interval between polls that is in force."""
+        since_s = time.monotonic() - (rounds.passed_at or self._began)
+        if rounds.failed:
+            return f"the last pass failed: {rounds.failed}"
+        if rounds.passed_at is None:
+            return "no pass over the newest part yet"
+        if since_s > OVERDUE_TICKS * self.metrics.poll_interval_s:
+            return f"no pass for {since_s:.0f} s"
+        return None
+
+    def _away(self) -> str | None:
+        """Polls may be half an hour apart, and one may retry for long: this shows before either ends."""
+        away = self._account.client.counters.away
+        since_s = time.monotonic() - away.since if away else 0.0
+        if away is None or since_s < AWAY_AFTER_S:
+            return None
+        return f"no answer for {since_s:.0f} s, the last try: {away.words}"
+
+    def _facts(self) -> dict[str, object]:
+        """The interval in force, where there is one: a standby does not poll."""
+        return {"poll_interval_s": self.metrics.poll_interval_s} if self._rounds else {}
 
     def _moved(self) -> tuple[int, int, int]:
         """Grows with every read, every row and every tick: what stands still for long is stuck."""
@@ -218,6 +270,16 @@ class Daemon:
                 notifier.tell("WATCHDOG=1")
             seen = moved
             await asyncio.sleep(notifier.watchdog_s / 3)
+
+
+async def first_of(*events: asyncio.Event) -> None:
+    """Returns once any of them is set."""
+    waiting = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in waiting:
+            task.cancel()
 
 
 def holder() -> str:

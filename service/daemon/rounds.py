@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from service.adapters.metrics import Measured
 from service.domain import pace
-from service.domain.errors import RetryableError, StripeAwayError
+from service.domain.errors import PASSING, STRIPES, RefundSyncError
 from service.domain.span import Span, span_or_none, total_seconds
 from service.jobs import plan
 from service.jobs.cover import EVENTS, REFUNDS, settled
@@ -34,7 +34,8 @@ RECHECK_EVERY_S = 600.0
 ASK_AGAIN_S = 3_600.0
 FOLD_EVERY_S = 86_400.0
 WEBHOOKS_ARRIVE_S = 86_400.0
-BUDGET_FRESH_S = 600.0
+BUDGET_FRESH_S = 60.0
+"""The refunds of 30 days, which the read allowance grows with, are counted again this often."""
 
 
 class Rounds:
@@ -60,6 +61,8 @@ class Rounds:
         self._provable: Span | None = None
         self._looked = True
         self.passed_at: float | None = None
+        self.failed = ""
+        """What the last poll failed with; empty if it passed."""
 
     @contextmanager
     def urgent(self) -> Iterator[None]:
@@ -82,14 +85,16 @@ class Rounds:
         return passed < 0 or passed >= wait_s
 
     async def budget(self) -> pace.Budget:
-        """What recurring work may read; looked up anew every ten minutes."""
+        """What recurring work may read, by the refunds that are stored by now."""
         if self._budget is None or self._passed(self._budget[0], BUDGET_FRESH_S):
             self._budget = (self._now_s(), await passes.budget(self._account))
         return self._budget[1]
 
     async def poll_interval_s(self) -> float:
-        """Stretched by the allowance, and where webhooks tell all that polls find."""
-        return self._agreement.stretched((await self.budget()).poll_interval_s)
+        """Stretched by the allowance, and where webhooks tell all that polls find. Shown as a metric."""
+        interval_s = self._agreement.stretched((await self.budget()).poll_interval_s)
+        self._metrics.poll_interval_s = interval_s
+        return interval_s
 
     async def _available(self, kind: str) -> int:
         spent = await self._account.reads.spent(pace.WINDOW_DAYS)
@@ -100,15 +105,23 @@ class Rounds:
 
         Refunds are read though events cannot be had; then that is raised at the end.
         """
-        began_s = self._now_s()
         if not self._passed(self._polled_s, await self.poll_interval_s() - 1):
             return False
-        progress, lost = Progress(), None
+        try:
+            await self._poll()
+        except RefundSyncError as error:
+            self.failed = str(error)
+            raise
+        self.failed = ""
+        return True
+
+    async def _poll(self) -> None:
+        began_s, progress, lost = self._now_s(), Progress(), None
         last = self._intake.last_at if self._intake else None
         with self.urgent(), reads_for(pace.POLLS), self._metrics.counting(progress):
             try:
                 read_events = await self._read_events(progress)
-            except StripeAwayError as error:
+            except STRIPES as error:
                 lost = error
             wanted = await self._account.wanted()
             await self._cover(NEWEST, wanted, lambda s: plan.newest_part(s, wanted), progress)
@@ -121,7 +134,6 @@ class Rounds:
             raise lost
         told = progress.written
         self._agree(last, found_untold=bool(told.hinted if read_events else told.inserted))
-        return True
 
     async def look_again(self) -> None:
         """The second look at refunds, where a poll came before it and one is due."""
@@ -184,7 +196,7 @@ class Rounds:
                 try:
                     with self._metrics.counting(progress):
                         await work(self._account, progress, await self._available(kind))
-                except RetryableError as error:
+                except PASSING as error:
                     failed.append(error)
             await passes.close_gaps(self._account)
         if self._passed(self._folded_s, FOLD_EVERY_S):
@@ -195,15 +207,22 @@ class Rounds:
         self._metrics.last_success[RECHECKS] = time.time()
 
     async def fill(self) -> None:
-        """History that is not covered yet, giving way to everything else before each read."""
+        """History that is not covered yet, giving way to everything else before each read.
+
+        What it stored may raise the allowance: the next poll need not wait as an empty table has it.
+        """
         wanted = await self._account.wanted()
-        if (await plan.fill_of_history(self._account.store(), wanted)).spans:
-            progress = Progress()
+        if not (await plan.fill_of_history(self._account.store(), wanted)).spans:
+            return
+        progress = Progress()
+        try:
             with reads_for(pace.BACKFILL), self._metrics.counting(progress):
                 await self._cover(
                     FILL, wanted, lambda store: plan.fill_of_history(store, wanted), progress,
                     gate=self._calm.wait,
                 )  # fmt: skip
+        finally:
+            self._budget = None
 
     async def _cover(
         self,

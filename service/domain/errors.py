@@ -100,3 +100,14 @@ class RefusedError(FatalError):
 
 class NotFoundError(FatalError):
     exit_code = 11
+
+
+STRIPES: tuple[type[RefundSyncError], ...] = (
+    StripeAwayError, ProtocolError, RefusedError, NotFoundError,
+)  # fmt: skip
+"""What may become of one request to Stripe although the next one is answered; the key is not to blame."""
+PASSING: tuple[type[RefundSyncError], ...] = (RetryableError, DatabaseError, *STRIPES)
+"""What ends a command, but only one job of a daemon, which tries it again at its next tick.
+
+A full disk, a missing grant and an odd answer all pass without a new start. A lost lease and a bug do not.
+"""

@@ -64,7 +64,7 @@ async def _last_words(
         async with asyncio.timeout(LAST_WORDS_S):
             await runs.progress(run.id, progress)
             await runs.end(run.id, outcome, error or None)
-    quiet = outcome == "ok" and not progress.written.is_news
+    quiet = outcome == "ok" and not (progress.written.is_news or progress.unread)
     log.log(
         logging.DEBUG if quiet else logging.INFO, "run.ended",
         run_id=str(run.id), job=run.job, outcome=outcome, requests=progress.requests,

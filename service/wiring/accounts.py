@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from service.adapters.postgres.connect import Connection
     from service.adapters.postgres.runs import ReadLog
     from service.adapters.postgres.store import Database
+    from service.adapters.stripe.identity import Identity
     from service.jobs.record import Run
     from service.ports import Clock, Memory
     from service.settings import Settings
@@ -78,10 +79,9 @@ class Account:
 
     def on(self, database: Database) -> Account:
         """The same account by way of another pool of the same database."""
-        reads = records.ReadLog(database, self.id, self.client.counters.reads, self.clock)
         memory = PostgresMemory(database, self.id, self.clock)
         source = make_source(self.settings, self.client, memory)
-        return replace(self, database=database, reads=reads, source=source)
+        return replace(self, database=database, reads=self.reads.on(database), source=source)
 
     async def settle_bound(self) -> int:
         """The latest instant that a claim could reach now, by the database's clock."""
@@ -157,20 +157,32 @@ async def _met(
     settings: Settings, database: Database, client: StripeClient
 ) -> tuple[str, datetime]:
     """The account of the key, on record from now on, and when it was first met."""
-    key = settings.require_key()
-    digest = key_digest(key.secret.get_secret_value(), settings.stripe_api_base)
-    identity = await who_are_we(
+    identity = await identified(settings, database, client)
+    return identity.account_id, await recorded(settings, database, identity)
+
+
+async def identified(settings: Settings, database: Database, client: StripeClient) -> Identity:
+    """The account of the key; writes nothing."""
+    return await who_are_we(
         client,
-        remembered=await records.account_of_key(database, digest),
+        remembered=await records.account_of_key(database, _digest(settings)),
         account_id_setting=settings.account_id,
-        livemode=key.livemode,
+        livemode=settings.require_key().livemode,
         newest_stored=lambda account_id: records.newest_refunds(database, account_id),
     )
-    met = await records.meet_account(
-        database, identity.account_id, livemode=key.livemode, wanted_from=settings.since_s,
-        key_digests=[digest] if identity.confirmed else [],
+
+
+async def recorded(settings: Settings, database: Database, identity: Identity) -> datetime:
+    """Puts the account on record, and the key as its own if Stripe said so. Returns when it was first met."""
+    return await records.meet_account(
+        database, identity.account_id, livemode=identity.livemode, wanted_from=settings.since_s,
+        key_digests=[_digest(settings)] if identity.confirmed else [],
     )  # fmt: skip
-    return identity.account_id, met
+
+
+def _digest(settings: Settings) -> bytes:
+    key = settings.require_key().secret.get_secret_value()
+    return key_digest(key, settings.stripe_api_base)
 
 
 async def _daemon_of(database: Database, account_id: str) -> str | None:

@@ -24,7 +24,7 @@ from service.adapters.postgres.migrate import (
 )
 from service.adapters.postgres.store import Database
 from service.domain.errors import RefundSyncError, SchemaError
-from service.domain.pace import allowance_of
+from service.domain.pace import Budget, allowance_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -181,13 +181,23 @@ async def database_checks(database: Database) -> dict[str, str | None]:
     return {"database": None, "schema": None if state.name == CURRENT else str(state)}
 
 
-async def status(database: Database, *, read_allowance: int | None) -> dict[str, Any]:
-    """How each account stands; *read_allowance* is the setting."""
+async def status(database: Database, settings: Settings) -> dict[str, Any]:
+    """How each account stands.
+
+    The interval between polls follows from these settings and from what is stored: a daemon that webhooks
+    keep current polls less often than that.
+    """
 
     async def read(connection: Connection) -> dict[str, Any]:
         state = await schema_state(connection)
+        accounts = await reports.accounts(connection, settings.read_allowance)
+        for account in accounts:
+            budget = Budget(
+                account["read_allowance"], settings.read_share, settings.sync_interval_s
+            )
+            account["poll_interval_s"] = budget.poll_interval_s
         return {
-            "accounts": await reports.accounts(connection, read_allowance),
+            "accounts": accounts,
             "schema": {"state": state.name, "revision": state.revision, "newest": state.newest},
         }
 

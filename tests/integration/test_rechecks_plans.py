@@ -88,7 +88,9 @@ async def test_no_more_of_what_is_due_is_looked_up_than_is_wanted(name: str, poo
     assert met(plan, "refund") == 10
 
 
-async def test_that_nothing_is_due_is_known_from_the_earliest_with_a_hint_and_without(pool: Pool) -> None:
+async def test_that_nothing_is_due_is_known_from_the_earliest_with_a_hint_and_without(
+    pool: Pool,
+) -> None:
     first, last = (datetime.fromtimestamp(START + n * APART_S, UTC) for n in (1, 100))
     nothing_is_due = datetime.fromtimestamp(START, UTC)
     values = ACCOUNT, [b"so", b"otherwise"], first, last, nothing_is_due, LATER

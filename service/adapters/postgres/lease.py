@@ -116,7 +116,7 @@ class Lease:
             await asyncio.sleep(min(pause_s, self._lease_s / LOOKS))
 
     async def keep(self) -> None:
-        """Renews until cancelled, and through times when the database is away.
+        """Renews until cancelled, and through times when the database is away or refuses to.
 
         Raises LeaseLostError when another has taken over. Never waits for writers.
         """
@@ -128,7 +128,7 @@ class Lease:
                 if missed:
                     log.info("lease.renewed_again", account_id=self._account_id)
                 missed = False
-            except DatabaseAwayError as error:
+            except (DatabaseAwayError, DatabaseError) as error:
                 if not missed:
                     log.warning(
                         "lease.renewal_missed", account_id=self._account_id, error=str(error)

@@ -43,6 +43,7 @@ async def accounts(connection: Connection, allowance: int | None) -> list[dict[s
     found = await connection.fetch(query("status_accounts"))
     return [
         _status(row, await _last_run(connection, row["id"]))
+        | {"failing": _plain(await connection.fetch(query("failing_jobs"), row["id"]))}
         | await _nets(connection, row["id"], allowance)
         for row in found
     ]

@@ -94,6 +94,12 @@ class ReadLog:
         self._flushing = asyncio.Lock()
         self._clock = clock
 
+    def on(self, database: Database) -> ReadLog:
+        """The same log by way of another pool: what this one has written is not written again."""
+        log = ReadLog(database, self._account_id, self._counted, self._clock)
+        log._written, log._flushing = self._written, self._flushing
+        return log
+
     async def flush(self) -> None:
         """Adds what was counted since the last time."""
         async with self._flushing:

@@ -42,6 +42,18 @@ UNION ALL
 (SELECT 'events expired', span::text, found_at, 'refunds that may have changed are read again'
 FROM refund_sync.event_gap WHERE account_id = $1 AND closed_at IS NULL ORDER BY found_at LIMIT 1)
 
+-- failing_jobs
+-- Jobs whose newest run failed, of the 1,000 runs that began last: a job of a daemon that goes on failing is in it.
+SELECT job, error, started_at FROM (
+    SELECT DISTINCT ON (job) job, outcome, error, started_at
+    FROM (
+        SELECT job, outcome, error, started_at
+        FROM refund_sync.run WHERE account_id = $1 ORDER BY started_at DESC LIMIT 1000
+    ) recent
+    ORDER BY job, started_at DESC
+) newest
+WHERE outcome = 'failed' ORDER BY started_at DESC
+
 -- summary_by_currency
 -- Refunds by currency: how many, their sum, and of these what failed and what is pending.
 SELECT currency, count(*) AS refunds, sum(amount) AS gross,
