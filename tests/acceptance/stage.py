@@ -121,10 +121,13 @@ class Stage:
             **{f"REFUND_SYNC_{k.upper()}": str(v) for k, v in (fast | self.settings).items()},
         }
 
+    def program(self) -> list[str]:
+        return [sys.executable, "-m", "service"]
+
     def start(self, *arguments: str, as_json: bool = True) -> subprocess.Popen[str]:
         options = ["--json"] if as_json else []
         return subprocess.Popen(
-            [sys.executable, "-m", "service", *options, *arguments],
+            [*self.program(), *options, *arguments],
             env=self.environ(), cwd=self.folder, text=True, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip

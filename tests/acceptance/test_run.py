@@ -139,19 +139,6 @@ def test_a_port_that_is_taken_is_said(database: str, open_folder: Path) -> None:
         assert "REFUND_SYNC_HTTP" in ran.err
 
 
-async def test_a_key_that_is_withdrawn_ends_it_for_a_person_to_look(
-    database: str, open_folder: Path
-) -> None:
-    with recent_stripe(refunds=100) as stripe:
-        stage = Stage(stripe, open_folder, database, OFTEN)
-        with running(stage) as daemon:
-            until(daemon.is_ready)
-            stripe.faults(unauthorized=True)
-            assert daemon.ends() == 4
-            assert "Traceback" not in daemon.said
-        await assert_nothing_false(stage)
-
-
 def test_systemd_hears_of_it_while_something_moves_and_not_while_it_is_stuck(
     database: str, open_folder: Path
 ) -> None:
