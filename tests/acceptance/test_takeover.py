@@ -138,7 +138,9 @@ async def test_a_daemon_frozen_while_it_fills_history_is_succeeded_and_commits_n
             assert "Traceback" not in zombie.said, zombie.said
             after = await _left_by_the_first(stage)
             assert after["runs"] == before["runs"]
-            assert after["claims"] <= before["claims"], "its successor extends and folds, it adds none"
+            assert after["claims"] <= before["claims"], (
+                "its successor extends and folds, it adds none"
+            )
             await becomes_equal(stage)
             until(lambda: second.metric("gap_seconds", stream="refunds") < 60)
             second.is_stopped()

@@ -190,7 +190,7 @@ EXEMPT = {
     # Counts of what waits, and days as a whole: bounded by what is due.
     "days", "waiting", "rechecks_late", "rechecks_waiting", "misdated", "oldest_open",
     # Reports that people ask for.
-    "currencies_stored", "database_role", "last_run", "open_event_gaps", "show_ledger", "show_quarantine",
+    "currencies_stored", "database_role", "failing_jobs", "last_run", "open_event_gaps", "show_ledger", "show_quarantine",
     "show_recheck", "show_refund", "show_versions", "status_accounts", "summary_by_currency", "summary_by_month",
     # Tables of a few rows, and no table at all.
     "account", "account_of_key", "count_reads", "database_mode", "database_time", "end_sessions", "foreign_objects",

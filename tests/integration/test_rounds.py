@@ -13,7 +13,8 @@ import pytest
 
 from service.adapters.postgres.store import Database
 from service.adapters.stripe.events import StripeEvents
-from service.domain.errors import StripeAwayError
+from service.domain.errors import RefusedError, StripeAwayError
+from service.jobs import plan
 from service.ports import Progress
 from service.wiring import passes
 from service.wiring.passes import recorded_run
@@ -181,3 +182,35 @@ async def test_the_planner_learns_of_many_new_refunds(
         await life.pass_time(60)
         assert await stored(life) == 50
         assert await pool.fetchval(known) >= 50
+
+
+async def test_the_interval_between_polls_is_computed_again_when_a_fill_ends(pool: Pool) -> None:
+    async with a_life(pool, refunds=3_000, read_allowance=None) as life:
+        await life.rounds.poll()
+        empty_s = life.rounds._metrics.poll_interval_s
+        await life.rounds.fill()
+        life.clock.second += 1
+        assert await life.rounds.poll_interval_s() < empty_s / 2
+        assert life.rounds._metrics.poll_interval_s < empty_s / 2
+
+
+async def test_the_interval_between_polls_follows_the_rows_while_a_fill_goes_on(pool: Pool) -> None:
+    async with a_life(pool, refunds=3_000, read_allowance=None) as life:
+        empty_s = await life.rounds.poll_interval_s()
+        wanted = await life.account.wanted()
+        await life.rounds._cover(
+            "backfill", wanted, lambda store: plan.fill_of_history(store, wanted), Progress()
+        )
+        life.clock.second += 60
+        assert await life.rounds.poll_interval_s() < empty_s / 2
+
+
+async def test_a_poll_that_failed_is_named_until_one_passes(pool: Pool) -> None:
+    async with a_life(pool, refunds=20) as life:
+        life.stripe.faults.list_400 = 1
+        with pytest.raises(RefusedError, match="This list cannot be given"):
+            await life.rounds.poll()
+        assert "This list cannot be given" in life.rounds.failed
+        life.stripe.faults.list_400 = 0
+        await life.pass_time(60)
+        assert not life.rounds.failed

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from service.adapters.http_guard import MOST_CONNECTIONS
+from service.domain.errors import AccessError, SettingError, UsageError
 from service.settings import SETTABLE, variable_of
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
@@ -43,6 +44,15 @@ def test_the_unit_may_open_enough_descriptors_for_every_connection_of_the_port()
     limit = re.search(r"^LimitNOFILE=(\d+)$", unit, re.MULTILINE)
     assert limit
     assert int(limit[1]) * 3 // 4 >= MOST_CONNECTIONS
+
+
+def test_the_unit_starts_again_after_all_but_what_needs_a_person() -> None:
+    """Usage, a setting, a key that is refused at the start; what Stripe refuses later ends nothing."""
+    lines = (DEPLOY / "refund-sync.service").read_text().splitlines()
+    assert "Restart=on-failure" in lines
+    (prevented,) = [line for line in lines if line.startswith("RestartPreventExitStatus=")]
+    codes = {UsageError.exit_code, SettingError.exit_code, AccessError.exit_code}
+    assert {int(code) for code in prevented.partition("=")[2].split()} == codes
 
 
 @pytest.mark.parametrize("name", ["requirements.txt", "requirements-build.txt"])

@@ -6,14 +6,15 @@ import asyncio
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+import pytest
+from structlog.testing import capture_logs
+
 from service.domain.errors import DatabaseAwayError
 from service.jobs import record
-from service.ports import Progress
+from service.ports import Progress, Written
 
 if TYPE_CHECKING:
     from uuid import UUID
-
-    import pytest
 
 
 class Away:
@@ -43,3 +44,30 @@ async def test_a_run_goes_on_telling_after_the_database_was_away(
         async with asyncio.timeout(5):
             await runs.heard.wait()
     assert runs.outcomes == ["ok"]
+
+
+@pytest.mark.parametrize(
+    ("found", "level"),
+    [
+        (Progress(requests=2), "debug"),
+        (Progress(requests=2, written=Written(unchanged=3)), "debug"),
+        (Progress(written=Written(inserted=1)), "info"),
+        (Progress(written=Written(hinted=1)), "info"),
+        (Progress(written=Written(returned=1)), "info"),
+        (Progress(unread=1), "info"),
+    ],
+)
+async def test_a_run_that_found_nothing_is_logged_for_debugging_only(
+    found: Progress, level: str
+) -> None:
+    with capture_logs() as logged:
+        async with record.recorded(Away(), record.Run(uuid4(), "newest part"), found):
+            pass
+    assert [line["log_level"] for line in logged if line["event"] == "run.ended"] == [level]
+
+
+async def test_a_run_that_failed_is_logged_though_it_found_nothing() -> None:
+    with capture_logs() as logged, pytest.raises(DatabaseAwayError):
+        async with record.recorded(Away(), record.Run(uuid4(), "newest part"), Progress()):
+            raise DatabaseAwayError("the database is away")
+    assert [line["log_level"] for line in logged if line["event"] == "run.ended"] == ["info"]

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from service.domain.errors import SettingError
-from service.settings import SETTABLE, Settings, load_settings, variable_of
+from service.settings import (
+    SETTABLE,
+    Settings,
+    load_settings,
+    variable_of,
+    with_key_as_it_is_now,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -379,3 +385,31 @@ def test_secrets_of_webhooks_are_known_as_secrets_each_by_itself_and_are_in_no_r
 
 def test_an_address_of_a_database_that_cannot_be_parsed_is_left_to_whoever_opens_it() -> None:
     assert load_settings({"DATABASE_URL": "postgresql://u:secret@[bad/db"}).secrets() == []
+
+
+@pytest.mark.parametrize("credential", [False, True])
+def test_a_key_that_was_replaced_in_its_file_is_read_again_and_all_else_stays(
+    tmp_path: Path, credential: bool
+) -> None:
+    file = a_file(tmp_path, KEY, "STRIPE_API_KEY")
+    source = (
+        {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+        if credential
+        else {"STRIPE_API_KEY_FILE": str(file)}
+    )
+    environ = source | {"DATABASE_URL": DSN}
+    before = load_settings(environ)
+    file.write_text("rk_test_rotatedSECRET0000TAIL\n")
+    now = with_key_as_it_is_now(before, environ)
+    assert now.require_key().secret.get_secret_value() == "rk_test_rotatedSECRET0000TAIL"
+    assert now.model_copy(update={"stripe_api_key": before.stripe_api_key}) == before
+    file.unlink()
+    with pytest.raises(SettingError, match="STRIPE_API_KEY"):
+        with_key_as_it_is_now(before, {"STRIPE_API_KEY_FILE": str(file)})
+
+
+def test_a_key_of_the_environment_stays_as_it_is(tmp_path: Path) -> None:
+    environ = {"STRIPE_API_KEY": KEY, "CREDENTIALS_DIRECTORY": str(tmp_path)}
+    before = load_settings(environ)
+    a_file(tmp_path, "rk_test_rotatedSECRET0000TAIL", "STRIPE_API_KEY")
+    assert with_key_as_it_is_now(before, environ) is before
