@@ -7,7 +7,6 @@ import signal
 import sys
 from contextlib import suppress
 from typing import Annotated
-from urllib.parse import parse_qsl, unquote, urlsplit
 
 from cyclopts import Parameter
 
@@ -55,6 +54,7 @@ def psql(*arguments: Arguments, context: Context) -> None:
 
 
 async def _psql(context: Context, arguments: list[str]) -> int:
+    from service.adapters.postgres.psql import psql_environment
     from service.wiring import places
 
     async with places.database_place(context.settings) as place:
@@ -64,7 +64,7 @@ async def _psql(context: Context, arguments: list[str]) -> int:
                 "psql was not found",
                 hint="Install it (Debian and Ubuntu: postgresql-client).",
             )
-        environ = {**os.environ, **libpq_environment(place.dsn)}
+        environ = psql_environment(place.dsn, os.environ)
         if place.server:  # pg_dump and its like, of the server's own version, for \\! in psql
             environ["PATH"] = f"{place.server.binaries.folder}{os.pathsep}{environ.get('PATH', '')}"
         process = await asyncio.create_subprocess_exec(str(binary), *arguments, env=environ)
@@ -87,29 +87,3 @@ async def _ended(process: asyncio.subprocess.Process) -> int:
             process.terminate()
         await process.wait()
         raise
-
-
-_LIBPQ = {
-    "host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "password": "PGPASSWORD",
-    "dbname": "PGDATABASE", "database": "PGDATABASE", "sslmode": "PGSSLMODE",
-    "sslrootcert": "PGSSLROOTCERT", "sslcert": "PGSSLCERT", "sslkey": "PGSSLKEY",
-    "target_session_attrs": "PGTARGETSESSIONATTRS",
-}  # fmt: skip
-
-
-def libpq_environment(dsn: str) -> dict[str, str]:
-    """A DSN as libpq's variables: on a command line its password would show in the process list."""
-    parts = urlsplit(dsn)
-    hosts = [host.rpartition("@")[2] for host in parts.netloc.rpartition("@")[2].split(",")]
-    pairs = [
-        host.rpartition(":") if ":" in host.rpartition("]")[2] else (host, "", "") for host in hosts
-    ]
-    told = {
-        "host": ",".join(host.strip("[]") for host, _, _ in pairs),
-        "port": ",".join(port for _, _, port in pairs if port),
-        "user": unquote(parts.username or ""),
-        "password": unquote(parts.password or ""),
-        "dbname": unquote(parts.path.lstrip("/")),
-        **dict(parse_qsl(parts.query)),
-    }
-    return {_LIBPQ[name]: value for name, value in told.items() if value and name in _LIBPQ}

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
-from pathlib import Path
+from random import shuffle
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
-from urllib.parse import parse_qsl, urlsplit
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
+from service.adapters.postgres.address import address_of
+from service.adapters.postgres.driver import driver_arguments, keep_alive
 from service.adapters.postgres.faults import translated
+from service.adapters.postgres.libpq_files import service_values
+from service.adapters.postgres.unreached import connecting
 from service.domain.errors import DatabaseError
 
 if TYPE_CHECKING:
+    from service.adapters.postgres.address import Address, Host
+
     Connection: TypeAlias = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
     Pool: TypeAlias = asyncpg.Pool[asyncpg.Record]
 else:
@@ -22,6 +28,7 @@ else:
 
 OLDEST_MAJOR = 15
 CONNECT_LIMIT_S = 10.0
+LONGEST_CONNECT_LIMIT_S = 120.0
 COMMAND_LIMIT_S = 600.0
 
 _PASSED_BY_POOLERS = {"timezone": "UTC"}
@@ -49,11 +56,29 @@ class _Manner:
     statement_cache_size: int
 
 
-_SPEAKABLE = ("sslmode", "sslnegotiation", "target_session_attrs", "root certificate", "could not ")
-"""What the parser's complaints hold that quote no piece of a password."""
-
-_DIRECT = _Manner(_SESSION, 100)
 _POOLED = _Manner(_PASSED_BY_POOLERS, 0)
+_UNLIMITED = {"statement_timeout": "0", "idle_in_transaction_session_timeout": "0"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A connection as it is asked for, however it is made."""
+
+    address: Address
+    application_name: str
+    command_limit_s: float | None
+
+    @property
+    def limit_s(self) -> float:
+        """For each host. libpq may wait for ever; we do not."""
+        seconds = int(self.address.get("connect_timeout") or 0)
+        return min(float(seconds), LONGEST_CONNECT_LIMIT_S) if seconds > 0 else CONNECT_LIMIT_S
+
+    def settings(self, manner: _Manner) -> dict[str, str]:
+        """Ours come last, and hold."""
+        options = self.address.get("options")
+        first = {"options": options} if options else {}
+        return first | manner.settings | {"application_name": self.application_name}
 
 
 async def connect(
@@ -64,19 +89,30 @@ async def connect(
 ) -> asyncpg.Connection[asyncpg.Record]:
     """A connection in UTC, read committed, with bounded waits, to a server of 15 or later.
 
-    Raises DatabaseAwayError where it may work later, and DatabaseError where it will not. No
-    message holds the password. *command_limit_s* ends a single statement; None for migrations.
+    Raises SettingError where *dsn* is not clear, DatabaseAwayError where it may work later, and
+    DatabaseError where it will not. No message holds the password. *command_limit_s* ends a single
+    statement; None is for migrations, which no limit of the role's ends either.
     """
-    _refuse_unclear(dsn)
-    with translated():
+    address = understood(dsn)
+    limits = {} if command_limit_s is not None else _UNLIMITED
+    direct = _Manner(_SESSION | limits, 100)
+    wanted = _Wanted(address, application_name, command_limit_s)
+    with connecting(address):
+        if address.without_statements:
+            return _usable(await _opened(wanted, _POOLED))
         try:
-            connection = await _opened(dsn, _DIRECT, application_name, command_limit_s)
+            connection = await _opened(wanted, direct)
         except asyncpg.ProtocolViolationError:
-            return _usable(await _opened(dsn, _POOLED, application_name, command_limit_s))
+            return _usable(await _opened(wanted, _POOLED))
         if await _backend_differs(connection):
             await connection.close()
-            connection = await _opened(dsn, _POOLED, application_name, command_limit_s)
+            connection = await _opened(wanted, _POOLED)
         return _usable(connection)
+
+
+def understood(dsn: str) -> Address:
+    """What *dsn* says, with the environment and libpq's files; asks nobody. Raises SettingError."""
+    return address_of(dsn, os.environ, service_values)
 
 
 async def create_pool(dsn: str, *, size: int, application_name: str = "refund-sync") -> Pool:
@@ -102,24 +138,39 @@ async def is_pooled(connection: Connection) -> bool:
         return await _backend_differs(connection)
 
 
-async def _opened(
-    dsn: str, manner: _Manner, application_name: str, command_limit_s: float | None
+async def _opened(wanted: _Wanted, manner: _Manner) -> asyncpg.Connection[asyncpg.Record]:
+    """To the first server that answers and is of the kind that is asked for, each tried in turn."""
+    address = wanted.address
+    hosts = list(address.hosts)
+    if address.get("load_balance_hosts") == "random":
+        shuffle(hosts)
+    kind = address.get("target_session_attrs") or "any"
+    kinds = ("standby", "any") if kind == "prefer-standby" else (kind,)
+    failure: Exception | None = None
+    for host, kind in ((host, kind) for kind in kinds for host in hosts):
+        try:
+            return await _reached(wanted, manner, host, kind)
+        except (OSError, asyncpg.CannotConnectNowError) as error:
+            failure = error
+        except asyncpg.TargetServerAttributeNotMatched as error:
+            failure = failure or error
+    raise failure or RuntimeError("no host to try")
+
+
+async def _reached(
+    wanted: _Wanted, manner: _Manner, host: Host, kind: str
 ) -> asyncpg.Connection[asyncpg.Record]:
-    try:
-        connection = await asyncpg.connect(
-            dsn,
-            timeout=CONNECT_LIMIT_S,
-            command_timeout=command_limit_s,
-            statement_cache_size=manner.statement_cache_size,
-            server_settings=manner.settings | {"application_name": application_name},
-        )
-    except OSError:
-        raise  # a certificate's error is a ValueError too
-    except (ValueError, OverflowError) as error:
-        # The parser quotes what it could not read, which may be a piece of the password.
-        told = str(error) if any(word in str(error) for word in _SPEAKABLE) else ""
-        raise _not_an_address(told) from None
+    arguments = driver_arguments(wanted.address, host) | {"target_session_attrs": kind}
+    connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(
+        timeout=wanted.limit_s,
+        command_timeout=wanted.command_limit_s,
+        statement_cache_size=manner.statement_cache_size,
+        server_settings=wanted.settings(manner),
+        **arguments,
+    )
     _fail_when_lost(connection)
+    if not host.is_socket:
+        keep_alive(connection, wanted.address)
     return connection
 
 
@@ -127,32 +178,6 @@ def _fail_when_lost(connection: asyncpg.Connection[asyncpg.Record]) -> None:
     """A COPY that waits for room to write would wait for ever, past any timeout, once that is lost."""
     protocol = cast(Any, connection)._protocol  # noqa: SLF001 - asyncpg has no other way to free it
     connection.add_termination_listener(lambda _: protocol.resume_writing())
-
-
-def _refuse_unclear(dsn: str) -> None:
-    """Before anything of it is looked up: a raw @ or / in a password makes a host of its rest."""
-    try:
-        parts = urlsplit(dsn)
-        named = dict(parse_qsl(parts.query))
-    except ValueError:
-        raise _not_an_address() from None
-    cut_short = ":" in parts.netloc and "@" not in parts.netloc and "@" in parts.path
-    if parts.netloc.count("@") > 1 or cut_short:
-        raise _not_an_address()
-    for name in ("sslrootcert", "sslcert", "sslkey", "sslcrl"):
-        if name in named and not Path(named[name]).is_file():
-            raise DatabaseError(
-                f"DATABASE_URL: there is no file {named[name]} for {name}",
-                hint="Correct the path, and let this user read it.",
-            )
-
-
-def _not_an_address(told: str = "") -> DatabaseError:
-    return DatabaseError(
-        f"DATABASE_URL: {told}" if told else "DATABASE_URL is not a Postgres address",
-        hint="Write postgresql://USER:PASSWORD@HOST:5432/DATABASE; "
-        "percent-encode special characters in the password.",
-    )
 
 
 def _usable(

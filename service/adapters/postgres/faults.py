@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -28,6 +27,7 @@ _AWAY = (
     asyncpg.ReadOnlySQLTransactionError,
     # What a session that was ended between two messages leaves behind in the driver; the pool drops it.
     asyncpg.InternalClientError,
+    asyncpg.TargetServerAttributeNotMatched,
     OSError,
 )
 _REFUSED: tuple[tuple[type[BaseException], str, str], ...] = (
@@ -52,11 +52,6 @@ _REFUSED: tuple[tuple[type[BaseException], str, str], ...] = (
         "Check that DATABASE_URL names Postgres, or a pooler in front of it.",
     ),
     (
-        ssl.SSLCertVerificationError,
-        "the certificate of the database server is not trusted",
-        "Name the right authority with sslrootcert= in DATABASE_URL.",
-    ),
-    (
         PermissionError,
         "the socket of the database server may not be opened",
         "Run this as a user who may use it.",
@@ -65,11 +60,6 @@ _REFUSED: tuple[tuple[type[BaseException], str, str], ...] = (
         asyncpg.UnsupportedServerFeatureError,
         "the database server lacks what DATABASE_URL asks of it",
         "Check the options in DATABASE_URL.",
-    ),
-    (
-        asyncpg.TargetServerAttributeNotMatched,
-        "no server in DATABASE_URL is of the kind that target_session_attrs asks for",
-        "Name the primary.",
     ),
 )
 
@@ -85,15 +75,15 @@ def translate(error: BaseException, *, role: str = "") -> RefundSyncError | None
     if isinstance(error, asyncpg.InsufficientPrivilegeError):
         who = f"the role {role!r}" if role else "the role in DATABASE_URL"
         return DatabaseError(
-            f"{who} lacks a privilege: {_said(error)}",
+            f"{who} lacks a privilege: {said(error)}",
             hint="Grant it, or run `refund-sync migrate` as the owner of the schema.",
         )
     for kind, message, hint in _REFUSED:
         if isinstance(error, kind):
-            return DatabaseError(f"{message}: {_said(error)}", hint=hint)
+            return DatabaseError(f"{message}: {said(error)}", hint=hint)
     if isinstance(error, _AWAY) or _says_closed(error):
         return DatabaseAwayError(
-            f"the database does not answer now: {_said(error)}",
+            f"the database does not answer now: {said(error)}",
             hint="Check that the server runs and can be reached, and DATABASE_URL.",
         )
     return None
@@ -122,7 +112,7 @@ def _says_closed(error: BaseException | None) -> bool:
     return False
 
 
-def _said(error: BaseException) -> str:
+def said(error: BaseException) -> str:
     """The text alone: what Postgres puts into DETAIL may hold a row's values."""
     text = error.message if isinstance(error, asyncpg.PostgresError) else str(error)
     return str(text or type(error).__name__)
