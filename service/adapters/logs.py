@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 MASK = "[redacted]"
 _PATTERNS = (
-    re.compile(r"\b(?:sk|rk|pk)_(?:live|test)_[\w*]\S*?(?=[\s'\",;)\]}]|$)"),
+    re.compile(r"\b(?:sk|rk|pk)_(?:org_)?(?:live|test)_[\w*]\S*?(?=[\s'\",;)\]}]|$)"),
     re.compile(r"\bwhsec_\w+"),
     re.compile(r"(?<=://)(?!USER:PASSWORD@)[^\s/@:]*:[^\s/@]+(?=@)"),
-    re.compile(r"(?<=\bpassword=)[^\s&'\"]+"),
+    re.compile(r"(?<=password=)(?:'[^']*'|[^\s&'\"]+)"),
     re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+"),
 )
 """Keys, also as Stripe masks them with their last characters shown; passwords in URLs; e-mail."""

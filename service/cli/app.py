@@ -129,6 +129,11 @@ class Session:
     def quiet_progress(self) -> bool:
         return os.environ.get("TERM") == "dumb"
 
+    def as_given(self, text: str) -> str:
+        """*text* with secret settings called as they were given, once that is known."""
+        settings: Settings | None = self.__dict__.get("settings")
+        return settings.as_given(text) if settings else text
+
     def tell(self, text: str) -> None:
         """A message for people, on stderr."""
         print(self.redactor(text), file=sys.stderr, flush=True)
@@ -203,9 +208,9 @@ def _ended(session: Session, error: RefundSyncError) -> SystemExit:
     if isinstance(error, OutputError):
         streams.drop_output()
     if not isinstance(error, ReaderGoneError):
-        session.tell(f"refund-sync: {error}")
+        session.tell(session.as_given(f"refund-sync: {error}"))
     if error.hint:
-        session.tell(f"  {error.hint}")
+        session.tell(session.as_given(f"  {error.hint}"))
     return SystemExit(error.exit_code)
 
 

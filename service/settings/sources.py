@@ -13,6 +13,7 @@ from pydantic import SecretStr, ValidationError
 
 from service.domain.errors import SettingError
 from service.settings.values import (
+    CREDENTIAL,
     PREFIX,
     SECRETS,
     SETTABLE,
@@ -95,7 +96,7 @@ def _from_secret_file(environ: Mapping[str, str], variable: str) -> Given | None
     if named:
         return Given(_name_of(variable), _secret_in(Path(named), variable), named)
     if credential := _credential(environ, variable):
-        return Given(_name_of(variable), _secret_in(credential, variable), "systemd credential")
+        return Given(_name_of(variable), _secret_in(credential, variable), CREDENTIAL)
     return None
 
 

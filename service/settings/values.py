@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Literal
-from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
@@ -22,6 +22,10 @@ STRIPE = "https://api.stripe.com"
 LIVE_RATE, TEST_RATE = 100.0, 25.0
 _SIGNING = re.compile(r"whsec_[!-~]+")
 _KEY = re.compile(r"(rk|sk)_(live|test)_[A-Za-z0-9_]+")
+_IN_FRONT = re.compile(r"://[^:@/]*:(.+)@")
+_NAMED = re.compile(r"(?:password|secret|_key)\s*=\s*('(?:[^'\\]|\\.)*'|[^\s&]+)")
+"""Passwords in an address, however it is written: up to the last @, in case one was not encoded."""
+CREDENTIAL = "systemd credential"
 SHORTEST_SECRET = 4  # taking shorter ones out of messages would leave none that can be read
 
 
@@ -43,7 +47,7 @@ class Settings(BaseModel):
         default=None, description="a restricted key, rk_live_… or rk_test_…"
     )
     database_url: SecretStr | None = Field(
-        default=None, description="any DSN that asyncpg takes; unset: embedded"
+        default=None, description="a Postgres address, or libpq's keywords; unset: embedded"
     )
     webhook_secrets: SecretStr | None = Field(
         default=None, description="whsec_…, several separated by commas or spaces"
@@ -152,13 +156,21 @@ class Settings(BaseModel):
     def secrets(self) -> list[str]:
         """What must never be shown: keys, and the password of the database in every spelling."""
         key = self.stripe_api_key.get_secret_value() if self.stripe_api_key else ""
-        parts = split_url(self.database_url.get_secret_value() if self.database_url else "")
-        passwords = [
-            parts.netloc.rpartition("@")[0].partition(":")[2],
-            *parse_qs(parts.query).get("password", ()),
-        ]
-        found = {key, *self.signing_secrets, *passwords, *map(unquote, passwords)}
+        url = self.database_url.get_secret_value() if self.database_url else ""
+        passwords = [*_IN_FRONT.findall(url), *(value.strip("'") for value in _NAMED.findall(url))]
+        unescaped = [re.sub(r"\\(.)", r"\1", password) for password in passwords]
+        found = {key, *self.signing_secrets, *passwords, *unescaped, *map(unquote, passwords)}
         return [s for s in found if len(s) >= SHORTEST_SECRET]
+
+    def as_given(self, text: str) -> str:
+        """*text* with each secret setting called as it was given: by its file, or its credential."""
+        for variable in SECRETS:
+            origin = self.origins.get(variable.removeprefix(PREFIX).lower(), "")
+            if origin not in {"", "environment", "flag"}:
+                name = variable if origin == CREDENTIAL else f"{variable}_FILE"
+                named = f"{name} ({origin})".replace("\\", r"\\")
+                text = re.sub(rf"\b{variable}\b", named, text)
+        return text
 
 
 SETTABLE = tuple(n for n in Settings.model_fields if n not in {"allow_api_base", "origins"})

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
 import socket
-import subprocess
 import traceback
-from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -19,92 +15,26 @@ import pytest
 
 from service.adapters.logs import Redactor
 from service.adapters.postgres import connect as connecting
-from service.adapters.postgres import postmaster
-from service.adapters.postgres.binaries import _of_system, find_binaries
 from service.adapters.postgres.connect import connect, create_pool, is_pooled
-from service.domain.errors import DatabaseAwayError, DatabaseError, RefundSyncError
+from service.domain.errors import (
+    DatabaseAwayError,
+    DatabaseError,
+    RefundSyncError,
+    SettingError,
+)
 from tests.acceptance.stage import Stage, simulated_stripe
-from tests.databases import OwnServer, scratch_folder
+from tests.databases import majors
+from tests.integration.reachable import PASSWORD, Reachable, pgbouncer, reachable_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from service.adapters.postgres.binaries import Binaries
 
-PASSWORD = "p@ss:/w#rd?50%"
-HBA = "local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
-
-
-@dataclass
-class Reachable:
-    """A server on loopback that asks for a password, and whose certificate nobody knows."""
-
-    folder: Path
-    port: int
-    tls: bool
-
-    def dsn(self, form: str) -> str:
-        return form.format(
-            port=self.port, folder=self.folder, password=quote(PASSWORD, safe=""),
-            encoded=quote(str(self.folder), safe=""), closed=free_port(),
-        )  # fmt: skip
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def installed() -> Binaries:
-    """The system's Postgres, which can speak TLS, else the one there is."""
-    return next(iter(_of_system()), None) or find_binaries()
-
-
-def speaks_tls(server: OwnServer) -> bool:
-    told = subprocess.run(
-        [server.installed.folder / "postgres", "-C", "ssl_library", "-D", server.folder / "data"],
-        **postmaster.server_account().as_options(), cwd="/", capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    return bool(told.stdout.strip() and shutil.which("openssl"))
-
-
-def make_certificate(data: Path) -> None:
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj",
-         "/CN=nobody", "-keyout", data / "server.key", "-out", data / "server.crt"],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    for name in ("server.key", "server.crt"):
-        (data / name).chmod(0o600)
-        postmaster.server_account().own(data / name)
-
-
-@pytest.fixture(scope="module")
-def reachable() -> Iterator[Reachable]:
-    with scratch_folder() as folder:
-        server = OwnServer(folder, installed())
-        server.create()
-        (folder / "data" / "pg_hba.conf").write_text(HBA)
-        tls = speaks_tls(server)
-        if tls:
-            make_certificate(folder / "data")
-        with (folder / "data" / "postgresql.conf").open("a") as conf:
-            conf.write(f"fsync=off\nssl={'on' if tls else 'off'}\n")
-        port = free_port()
-        options = f"-k {folder} -p {port} -c listen_addresses=127.0.0.1"
-        server._control("start", "-w", "-l", str(folder / "log"), "-o", options)
-        for sql in (
-            f"CREATE ROLE finn LOGIN PASSWORD '{PASSWORD}'",
-            "CREATE DATABASE money OWNER finn",
-        ):
-            subprocess.run(
-                [server.installed.folder / "psql", "-h", folder, "-p", str(port), "-U", "postgres", "-c", sql],
-                check=True, capture_output=True,
-            )  # fmt: skip
-        yield Reachable(folder, port, tls)
-        server.stop()
+@pytest.fixture(scope="module", params=majors())
+def reachable(request: pytest.FixtureRequest) -> Iterator[Reachable]:
+    with reachable_server(request.param) as server:
+        yield server
 
 
 FORMS = {
@@ -116,7 +46,13 @@ FORMS = {
     "a socket for a host": "postgresql://finn@{encoded}:{port}/money",
     "the primary only": "postgresql://finn:{password}@127.0.0.1:{port}/money?target_session_attrs=read-write",
     "without TLS": "postgresql://finn:{password}@127.0.0.1:{port}/money?sslmode=disable",
-    "settings of its own": "postgresql://finn:{password}@127.0.0.1:{port}/money?work_mem=8MB&timezone=Asia/Tokyo",
+    "settings of its own": "postgresql://finn:{password}@127.0.0.1:{port}/money?options=-c%20timezone=Asia/Tokyo",
+    "libpq's keywords": "host=127.0.0.1 port={port} dbname=money user=finn password='{plain}'",
+    "SQLAlchemy's scheme": "postgresql+asyncpg://finn:{password}@127.0.0.1:{port}/money?ssl=prefer",
+    "an address beside the name": "postgresql://finn:{password}@db.invalid:{port}/money?hostaddr=127.0.0.1",
+    "a pooler announced": "postgresql://finn:{password}@127.0.0.1:{port}/money?pgbouncer=true&schema=public",
+    "any of several": "postgresql://finn:{password}@127.0.0.1:{closed},127.0.0.1:{port}/money?load_balance_hosts=random",
+    "a standby if there is one": "postgresql://finn:{password}@127.0.0.1:{port}/money?target_session_attrs=prefer-standby",
 }
 
 
@@ -124,7 +60,8 @@ FORMS = {
 async def test_every_form_of_address_leads_there_and_the_session_is_ours(
     reachable: Reachable, form: str
 ) -> None:
-    connection = await connect(reachable.dsn(form), application_name="refund-sync test")
+    dsn = reachable.dsn(form, plain=PASSWORD)
+    connection = await connect(dsn, application_name="refund-sync test")
     try:
         found = await connection.fetchrow(
             "SELECT current_user AS role, current_database() AS database,"
@@ -134,8 +71,9 @@ async def test_every_form_of_address_leads_there_and_the_session_is_ours(
         )
     finally:
         await connection.close()
+    patience = "0" if "pgbouncer=true" in form else "30s"
     assert tuple(found or ()) == (
-        "finn", "money", "UTC", "30s", "read committed", "refund-sync test",
+        "finn", "money", "UTC", patience, "read committed", "refund-sync test",
     )  # fmt: skip
 
 
@@ -153,38 +91,21 @@ async def test_what_the_address_leaves_out_comes_from_the_environment(
     await connection.close()
 
 
-async def test_with_tls_asked_for_it_is_spoken(reachable: Reachable) -> None:
-    if not reachable.tls:
-        pytest.skip("no Postgres with TLS is here")
-    connection = await connect(reachable.dsn(FORMS["as it is documented"] + "?sslmode=require"))
-    assert await connection.fetchval("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
-    await connection.close()
-
-
 REFUSED = {
-    "a wrong password": ("postgresql://finn:Tr0ub4dor@127.0.0.1:{port}/money", "refuses to let us in"),
+    "a wrong password": ("postgresql://finn:Tr0ub4dor@127.0.0.1:{port}/money", "refuses user or password"),
+    "no password": ("postgresql://finn@127.0.0.1:{port}/money", "refuses user or password"),
     "an unknown database": ("postgresql://finn:{password}@127.0.0.1:{port}/nothing", "does not exist"),
-    "a raw @": ("postgresql://finn:12@Tr0ub4dor@127.0.0.1:{port}/money", "not a Postgres address"),
-    "a raw /": ("postgresql://finn:12/Tr0ub4dor@127.0.0.1:{port}/money", "not a Postgres address"),
-    "a raw / after letters": ("postgresql://finn:Tr0ub4dor/x@127.0.0.1:{port}/money", "not a Postgres address"),
-    "a raw #": ("postgresql://finn:Tr0ub4dor#x@127.0.0.1:{port}/money", "not a Postgres address"),
-    "a raw ?": ("postgresql://finn:Tr0ub4dor?x@127.0.0.1:{port}/money", "not a Postgres address"),
-    "a raw [": ("postgresql://finn:Tr0ub[4dor@127.0.0.1:{port}/money", "not a Postgres address"),
-    "another scheme": ("mysql://finn:Tr0ub4dor@127.0.0.1:{port}/money", "not a Postgres address"),
-    "no scheme": ("finn:Tr0ub4dor@127.0.0.1:{port}/money", "not a Postgres address"),
-    "words": ("host=127.0.0.1 password=Tr0ub4dor", "not a Postgres address"),
-    "a port that is none": ("postgresql://finn:Tr0ub4dor@127.0.0.1:port/money", "not a Postgres address"),
-    "a port too high": ("postgresql://finn:Tr0ub4dor@127.0.0.1:99999/money", "not a Postgres address"),
-    "an unknown sslmode": ("postgresql://finn:Tr0ub4dor@127.0.0.1:{port}/money?sslmode=yes", "sslmode"),
-    "a certificate that is not there": (
-        "postgresql://finn:Tr0ub4dor@127.0.0.1:{port}/money?sslmode=verify-full&sslrootcert=/no/ca.pem",
-        "no file /no/ca.pem",
+    "TLS where there is none": (
+        "postgresql://finn:Tr0ub4dor@127.0.0.1:{port}/money?sslmode=require", "speaks no TLS",
+    ),
+    "an option of nobody": (
+        "postgresql://finn:{password}@127.0.0.1:{port}/money?options=-c%20no_such=1", "refuses the connection",
     ),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("form", "says"), REFUSED.values(), ids=REFUSED)
-async def test_what_cannot_work_is_refused_without_a_piece_of_the_password(
+async def test_what_the_server_refuses_is_said_without_a_piece_of_the_password(
     reachable: Reachable, form: str, says: str
 ) -> None:
     with pytest.raises(DatabaseError, match=says) as raised:
@@ -193,16 +114,104 @@ async def test_what_cannot_work_is_refused_without_a_piece_of_the_password(
     assert_tells_nothing(raised.value)
 
 
-async def test_a_certificate_that_nobody_vouches_for_is_refused(
+async def test_a_refused_password_is_called_by_where_it_was_read(
+    reachable: Reachable, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    passwords = tmp_path / "pgpass"
+    passwords.write_text(f"*:{reachable.port}:*:finn:Tr0ub4dor\n")
+    base = reachable.dsn("postgresql://{{}}@127.0.0.1:{port}/money?passfile=") + str(passwords)
+
+    async def hint(user: str) -> str:
+        with pytest.raises(DatabaseError, match="refuses user or password") as raised:
+            await connect(base.format(user))
+        assert_tells_nothing(raised.value)
+        return raised.value.hint
+
+    assert "The password was read from DATABASE_URL." in await hint("finn:Tr0ub4dor")
+    assert f"{passwords} is open to others (chmod 600)" in await hint("finn")
+    passwords.chmod(0o600)
+    assert f"DATABASE_URL holds no password, and {passwords} was looked in" in await hint("finn")
+    monkeypatch.setenv("PGPASSWORD", "Tr0ub4dor")
+    assert "The password was read from PGPASSWORD." in await hint("finn")
+
+
+async def test_a_service_names_what_the_address_leaves_out(
     reachable: Reachable, tmp_path: Path
 ) -> None:
-    if not reachable.tls:
-        pytest.skip("no Postgres with TLS is here")
-    make_certificate(tmp_path)
-    form = FORMS["as it is documented"] + f"?sslmode=verify-ca&sslrootcert={tmp_path}/server.crt"
-    with pytest.raises(DatabaseError, match="certificate") as raised:
-        await connect(reachable.dsn(form))
-    assert_tells_nothing(raised.value)
+    services = tmp_path / "services"
+    services.write_text(
+        f"[other]\nhost=nowhere.invalid\n\n# ours\n[refunds]\nhost=127.0.0.1\nport={reachable.port}\n"
+        f"user=finn\npassword={PASSWORD}\ndbname=money\n"
+    )
+    connection = await connect(f"postgresql:///?service=refunds&servicefile={services}")
+    assert await connection.fetchval("SELECT current_user") == "finn"
+    await connection.close()
+    with pytest.raises(SettingError, match="there is no service missing"):
+        await connect(f"service=missing servicefile={services}")
+
+
+async def test_options_reach_the_server_and_ours_hold(reachable: Reachable) -> None:
+    options = quote("-c work_mem=8MB -c lock_timeout=1h -c search_path=finance")
+    dsn = reachable.dsn(FORMS["as it is documented"] + "?options={options}", options=options)
+    connection = await connect(dsn)
+    found = [
+        await connection.fetchval(f"SHOW {name}")
+        for name in ("work_mem", "search_path", "lock_timeout")
+    ]
+    await connection.close()
+    assert found == ["8MB", "finance", "30s"]
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("", (1, None, None)),
+        ("?keepalives=0", (0, None, None)),
+        ("?keepalives_idle=31&keepalives_count=7&keepalives_interval=11", (1, 31, None)),
+        ("?tcp_user_timeout=45000", (1, None, 45_000)),
+    ],
+)
+async def test_a_silent_loss_is_noticed_as_the_address_asks(
+    reachable: Reachable, query: str, expected: tuple[int, int | None, int | None]
+) -> None:
+    connection = await connect(reachable.dsn(FORMS["as it is documented"] + query))
+    with connection._transport.get_extra_info("socket").dup() as ours:  # type: ignore[attr-defined]
+        alive = ours.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        idle = ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)
+        unanswered = ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+    await connection.close()
+    wanted_alive, wanted_idle, wanted_unanswered = expected
+    assert alive == wanted_alive
+    assert wanted_idle in {None, idle}
+    assert wanted_unanswered in {None, unanswered}
+
+
+async def test_a_server_that_does_not_answer_is_left_for_the_next(reachable: Reachable) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        form = "postgresql://finn:{password}@127.0.0.1:{silent},127.0.0.1:{port}/money?connect_timeout=1"
+        dsn = reachable.dsn(form, silent=silent.getsockname()[1])
+        connection = await connect(dsn)
+    assert await connection.fetchval("SELECT current_user") == "finn"
+    await connection.close()
+
+
+IGNORED = (
+    "application_name=app", "fallback_application_name=app", "client_encoding=LATIN1",
+    "sslcompression=1", "gssdelegation=1", "gssencmode=prefer", "krbsrvname=postgres",
+    "gsslib=gssapi", "max_protocol_version=latest", "min_protocol_version=3.0", "sslsni=0",
+    "sslcertmode=disable", "requiressl=0", "replication=false", "channel_binding=prefer",
+    "connection_limit=1", "pool_timeout=3", "sslnegotiation=postgres", "keepalives=1",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("query", IGNORED)
+async def test_what_is_ignored_keeps_nobody_out(reachable: Reachable, query: str) -> None:
+    connection = await connect(reachable.dsn(FORMS["as it is documented"] + "?" + query))
+    assert await connection.fetchval("SHOW client_encoding") == "UTF8"
+    assert await connection.fetchval("SHOW application_name") == "refund-sync"
+    await connection.close()
 
 
 @pytest.mark.parametrize(
@@ -211,6 +220,8 @@ async def test_a_certificate_that_nobody_vouches_for_is_refused(
         "postgresql://finn:Tr0ub4dor@127.0.0.1:{closed}/money",
         "postgresql://finn:Tr0ub4dor@nowhere.invalid/money",
         "postgresql://finn:Tr0ub4dor@/money?host={folder}/nothing",
+        "postgresql://finn:{password}@127.0.0.1:{port}/money?target_session_attrs=standby",
+        "postgresql://finn:{password}@127.0.0.1:{port}/money?target_session_attrs=read-only",
     ],
 )
 async def test_what_may_work_later_is_away(reachable: Reachable, form: str) -> None:
@@ -240,39 +251,6 @@ async def test_no_pooler_is_seen_where_there_is_none(database: str) -> None:
     connection = await connect(database)
     assert not await is_pooled(connection)
     await connection.close()
-
-
-@contextmanager
-def pgbouncer(folder: Path, dsn: str, *lines: str) -> Iterator[str]:
-    """A pooler in transaction mode with one server connection. Gives the address of *dsn* through it."""
-    program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
-    if program is None:
-        pytest.skip("pgbouncer is not here")
-    name, _, host = dsn.partition("@/")[2].partition("?host=")
-    account, port = postmaster.server_account(), free_port()
-    (folder / "users").write_text('"postgres" ""\n')
-    (folder / "pgbouncer.ini").write_text(
-        "\n".join([
-            "[databases]", f"{name} = host={host.partition('&')[0]} port=5432 dbname={name}",
-            "[pgbouncer]", "listen_addr = 127.0.0.1", f"listen_port = {port}", "unix_socket_dir =",
-            "auth_type = trust", f"auth_file = {folder}/users",
-            "pool_mode = transaction", "default_pool_size = 2", *lines,
-        ])
-    )  # fmt: skip
-    account.own(folder)
-    process = subprocess.Popen(
-        [program, folder / "pgbouncer.ini"], **account.as_options(),
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    try:
-        assert process.stderr
-        for line in process.stderr:
-            if "process up" in line:
-                break
-        yield f"postgresql://postgres@127.0.0.1:{port}/{name}"
-    finally:
-        process.terminate()
-        process.communicate(timeout=30)
 
 
 SILENT = "ignore_startup_parameters = lock_timeout, idle_in_transaction_session_timeout, default_transaction_isolation, plan_cache_mode"

@@ -383,10 +383,6 @@ def test_secrets_of_webhooks_are_known_as_secrets_each_by_itself_and_are_in_no_r
     assert "whsec_" not in f"{error} {error.hint}"
 
 
-def test_an_address_of_a_database_that_cannot_be_parsed_is_left_to_whoever_opens_it() -> None:
-    assert load_settings({"DATABASE_URL": "postgresql://u:secret@[bad/db"}).secrets() == []
-
-
 @pytest.mark.parametrize("credential", [False, True])
 def test_a_key_that_was_replaced_in_its_file_is_read_again_and_all_else_stays(
     tmp_path: Path, credential: bool
@@ -413,3 +409,19 @@ def test_a_key_of_the_environment_stays_as_it_is(tmp_path: Path) -> None:
     before = load_settings(environ)
     a_file(tmp_path, "rk_test_rotatedSECRET0000TAIL", "STRIPE_API_KEY")
     assert with_key_as_it_is_now(before, environ) is before
+
+
+def test_the_password_of_an_address_that_cannot_be_parsed_is_a_secret_all_the_same() -> None:
+    assert load_settings({"DATABASE_URL": "postgresql://u:secret@[bad/db"}).secrets() == ["secret"]
+
+
+def test_a_secret_is_called_as_it_was_given(tmp_path: Path) -> None:
+    text = "Check DATABASE_URL and STRIPE_API_KEY."
+    file = tmp_path / "url"
+    file.write_text("postgresql://u:secret@h/db")
+    in_file = load_settings({"DATABASE_URL_FILE": str(file), "STRIPE_API_KEY": KEY})
+    assert in_file.as_given(text) == f"Check DATABASE_URL_FILE ({file}) and STRIPE_API_KEY."
+    file.rename(tmp_path / "DATABASE_URL")
+    credential = load_settings({"CREDENTIALS_DIRECTORY": str(tmp_path)})
+    assert credential.as_given(text).startswith("Check DATABASE_URL (systemd credential) and")
+    assert load_settings({}).as_given(text) == text

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from service.adapters.postgres.dsn import SETTING, checked_hosts, parse
 from service.adapters.postgres.parameters import (
+    ASKS_FOR_TLS,
     CHOICES,
     KNOWN,
     LIBPQ,
@@ -37,7 +38,7 @@ _USUAL = "/run/postgresql,/var/run/postgresql,/tmp,/private/tmp,localhost"
 class Given:
     """A value, and where it was read: the connection string, a variable, or a service."""
 
-    value: str
+    value: str = field(repr=False)
     where: str = SETTING
 
     def __str__(self) -> str:
@@ -112,7 +113,7 @@ def address_of(text: str, environ: Mapping[str, str], services: Services) -> Add
     _check(values)
     address = Address(values, hosts, notes, _without_statements(given))
     _check_together(address)
-    return replace(address, notes=(*notes, *_idle(address)))
+    return replace(address, notes=(*notes, *_otherwise(address)))
 
 
 def _without_orms(given: Mapping[str, str]) -> dict[str, Given]:
@@ -140,7 +141,7 @@ def _orm_notes(given: Mapping[str, str]) -> Iterator[str]:
         if value.lower() not in WITHOUT_STATEMENTS.get(name, ())
     }
     yield from _notes(values, ORM_RULES)
-    if SSL.get(given.get("ssl", "").lower()) == "require":
+    if given.get("ssl", "").lower() in ASKS_FOR_TLS and "sslmode" not in given:
         yield f"{SETTING}: ssl is read as sslmode=require, as libpq does: no certificate is verified"
 
 
@@ -220,8 +221,10 @@ def _wrong(name: str, given: Given, expected: str) -> SettingError:
     return SettingError(f"{given.where}: {name} is not {expected}")
 
 
-def _idle(address: Address) -> Iterator[str]:
-    """Files to verify by, where nothing is verified."""
+def _otherwise(address: Address) -> Iterator[str]:
+    """What is done in another way than it says, and what has no effect beside the rest."""
+    if address.binds_by_certificate:
+        yield f"{SETTING}: channel_binding=require is met by verifying the certificate (verify-full)"
     for name in ("sslrootcert", "sslcrl", "sslcrldir"):
         if address.get(name) and not address.needs_tls:
             yield (

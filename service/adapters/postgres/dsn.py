@@ -154,9 +154,9 @@ def checked_hosts(hosts: str, ports: str) -> tuple[list[str], list[int]]:
 def unknown(name: str, known: Collection[str]) -> SettingError:
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
     suggestion = f"; did you mean {near[0]}?" if near else ""
+    other = f"Remove it. A setting of the server is written options=-c%20{name}%3DVALUE."
     return SettingError(
-        f"{SETTING}: unknown parameter {name}{suggestion}",
-        hint=f"Remove it. A setting of the server is written options=-c%20{name}%3DVALUE.",
+        f"{SETTING}: unknown parameter {name}{suggestion}", hint="" if near else other
     )
 
 

@@ -199,8 +199,9 @@ WITHOUT_STATEMENTS = {
 }
 """Where another program says that a pooler stands before Postgres: believed, not asked."""
 
+ASKS_FOR_TLS = ("true", "1", "yes", "on")
 SSL = {
-    **dict.fromkeys(("true", "1", "yes", "on"), "require"),
+    **dict.fromkeys(ASKS_FOR_TLS, "require"),
     **dict.fromkeys(("false", "0", "no", "off"), "disable"),
     **{mode: mode for mode in SSLMODES},
 }

@@ -11,7 +11,7 @@ import asyncpg
 
 from service.adapters.postgres.driver import password_origin
 from service.adapters.postgres.dsn import SETTING
-from service.adapters.postgres.faults import said, translated
+from service.adapters.postgres.faults import said, translate
 from service.domain.errors import DatabaseAwayError, DatabaseError, RefundSyncError
 
 if TYPE_CHECKING:
@@ -23,14 +23,20 @@ if TYPE_CHECKING:
 @contextmanager
 def connecting(address: Address) -> Iterator[None]:
     """Around the making of a connection: what it raises leaves as one of our errors."""
-    with translated():
-        try:
-            yield
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-            known = _refusal(error, address) or _absence(error, address)
-            if known is None:
-                raise
-            raise known from error
+    try:
+        yield
+    except (
+        asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError,
+    ) as error:  # fmt: skip
+        known = _refusal(error, address) or _absence(error, address) or translate(error)
+        if known is None and isinstance(error, asyncpg.PostgresError):
+            known = DatabaseError(
+                f"the database server refuses the connection: {said(error)}",
+                hint=f"Check options= and the rest of {SETTING}.",
+            )
+        if known is None:
+            raise
+        raise known from error
 
 
 def _refusal(error: BaseException, address: Address) -> RefundSyncError | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from service.cli.diagnosis.of_database import READS, of_database, of_reads
@@ -23,4 +24,9 @@ async def examine(settings: Settings) -> list[Finding]:
     findings += [finding async for finding in of_database(settings)]
     if all(finding.what != READS for finding in findings):
         findings.append(of_reads(settings, None))
-    return findings
+    return [_as_given(finding, settings) for finding in findings]
+
+
+def _as_given(finding: Finding, settings: Settings) -> Finding:
+    says, hint = settings.as_given(finding.says), settings.as_given(finding.hint)
+    return replace(finding, says=says, hint=hint)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from service.adapters.postgres import reports
-from service.adapters.postgres.connect import connect, is_pooled
+from service.adapters.postgres.connect import connect, is_pooled, understood
 from service.adapters.postgres.faults import translated
 from service.adapters.postgres.migrate import ABSENT, BEHIND, CURRENT, schema_state
 from service.adapters.postgres.queries import query
@@ -29,6 +29,9 @@ READS = "read allowance"
 async def of_database(settings: Settings) -> AsyncIterator[Finding]:
     try:
         async with places.database_place(settings) as place:
+            if place.server is None:
+                for note in understood(place.dsn).notes:
+                    yield ok("connection string", note)
             connection = await connect(place.dsn)
             try:
                 async for finding in _of_connection(settings, connection, place.server is not None):
