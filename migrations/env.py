@@ -21,7 +21,13 @@ if context.is_offline_mode():
 else:
     context.configure(connection=context.config.attributes["connection"], **options)
 
+LOCK_TIMEOUT = context.config.attributes.get("lock_timeout", "3s")
+UNLESS_THERE = (
+    "DO $$ BEGIN IF to_regnamespace('{0}') IS NULL THEN CREATE SCHEMA {0}; END IF; END $$"
+)
+
 with context.begin_transaction():
-    context.execute("SET LOCAL lock_timeout = '30s'")
-    context.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")  # alembic's own table lives in it
+    context.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
+    # IF NOT EXISTS asks for the privilege even where there is nothing to do; alembic's table lives in it.
+    context.execute(UNLESS_THERE.format(SCHEMA))
     context.run_migrations()

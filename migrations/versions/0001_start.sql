@@ -680,7 +680,7 @@ INSERT INTO refund_sync.currency (code, exponent, name) VALUES
     ('zar', 2, 'South African rand'),
     ('zmw', 2, 'Zambian kwacha');
 
-CREATE SCHEMA finance;
+DO $$ BEGIN IF to_regnamespace('finance') IS NULL THEN CREATE SCHEMA finance; END IF; END $$;
 
 COMMENT ON SCHEMA finance IS 'Views for finance: refunds in major units, and which months are complete.';
 

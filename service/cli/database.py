@@ -33,7 +33,7 @@ def migrate(*, sql: Sql = False, context: Context) -> None:
 async def _migrate(context: Context) -> None:
     from service.wiring import places
 
-    done = await places.migrate(context.settings)
+    done = await places.migrate(context.settings, context.tell)
     context.emit(
         {"from": done.from_revision, "to": done.to_revision},
         lambda: (

@@ -146,7 +146,7 @@ async def _ready_schema(place: Place, tell: Callable[[str], None]) -> None:
         return
     if place.server is None or state.name not in (ABSENT, BEHIND):
         raise SchemaError(f"the database schema is {state}", hint=_way_out(state))
-    done = await upgrade(place.dsn)
+    done = await upgrade(place.dsn, tell=tell)
     tell(f"embedded database: schema migrated to {done.to_revision}")
 
 
@@ -162,9 +162,9 @@ def migrations_as_sql() -> str:
     return offline_sql()
 
 
-async def migrate(settings: Settings) -> Upgraded:
+async def migrate(settings: Settings, tell: Callable[[str], None]) -> Upgraded:
     async with database_place(settings) as place:
-        return await upgrade(place.dsn)
+        return await upgrade(place.dsn, tell=tell)
 
 
 async def database_checks(database: Database) -> dict[str, str | None]:

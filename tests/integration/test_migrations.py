@@ -64,7 +64,6 @@ async def test_a_schema_of_the_future_is_refused_and_untouched(empty_database: s
     [
         "CREATE SCHEMA refund_sync; CREATE TABLE refund_sync.refund (id int)",
         "CREATE SCHEMA finance; CREATE VIEW finance.refunds AS SELECT 1 AS one",
-        "CREATE SCHEMA finance",
     ],
 )
 async def test_what_others_made_under_our_names_is_refused_and_untouched(

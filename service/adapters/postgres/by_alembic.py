@@ -6,15 +6,18 @@ import io
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+import asyncpg
 from alembic import command
 from alembic.config import Config
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from service.adapters.postgres.connect import connect
 from service.adapters.postgres.migrate import migrations_folder
+from service.adapters.postgres.queries import query
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from sqlalchemy import Connection as SyncConnection
 
@@ -26,10 +29,28 @@ def configuration(output: io.StringIO | None = None) -> Config:
     return config
 
 
-async def upgrade(dsn: str) -> None:
-    """All that is missing, in one transaction."""
-    async with _engine_connection(dsn) as connection:
-        await connection.run_sync(_upgrade)
+async def upgrade(dsn: str, *, lock_timeout_s: float, begun: Callable[[int], object]) -> None:
+    """All that is missing, in one transaction; *begun* is called with the backend's pid.
+
+    Raises what the driver raised, as all other database calls do.
+    """
+    try:
+        async with _engine_connection(dsn) as connection:
+            await connection.exec_driver_sql(query("lift_limits"))
+            begun((await connection.exec_driver_sql("SELECT pg_backend_pid()")).scalar_one())
+            await connection.run_sync(_upgrade, f"{lock_timeout_s * 1000:.0f}ms")
+    except DBAPIError as error:
+        raise _of_driver(error) from None
+
+
+def _of_driver(error: BaseException) -> BaseException:
+    """SQLAlchemy's error holds its own, which was caused by the driver's."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    while cause is not None:
+        if isinstance(cause, asyncpg.PostgresError | asyncpg.InterfaceError):
+            return cause
+        cause = cause.__cause__
+    return error
 
 
 @asynccontextmanager
@@ -45,9 +66,10 @@ async def _engine_connection(dsn: str) -> AsyncIterator[Any]:
         await engine.dispose()
 
 
-def _upgrade(connection: SyncConnection) -> None:
+def _upgrade(connection: SyncConnection, lock_timeout: str) -> None:
     config = configuration()
     config.attributes["connection"] = connection
+    config.attributes["lock_timeout"] = lock_timeout
     command.upgrade(config, "head")
 
 

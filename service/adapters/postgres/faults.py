@@ -78,6 +78,11 @@ def translate(error: BaseException, *, role: str = "") -> RefundSyncError | None
             f"{who} lacks a privilege: {said(error)}",
             hint="Grant it, or run `refund-sync migrate` as the owner of the schema.",
         )
+    if "statement pooling" in str(error):
+        return DatabaseError(
+            "the pooler before Postgres is in statement mode, which allows no transactions",
+            hint="Set pool_mode = session or transaction in PgBouncer, or connect to Postgres itself.",
+        )
     for kind, message, hint in _REFUSED:
         if isinstance(error, kind):
             return DatabaseError(f"{message}: {said(error)}", hint=hint)

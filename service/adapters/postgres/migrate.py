@@ -11,15 +11,25 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import asyncpg
+import structlog
+
 import service
 from service.adapters.postgres.connect import connect
 from service.adapters.postgres.faults import translated
+from service.adapters.postgres.ground import check_ground, refusal_of
+from service.adapters.postgres.obstacles import Patience, Waiting
 from service.adapters.postgres.queries import query
 from service.domain.errors import SchemaError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from service.adapters.postgres.connect import Connection
 
+log = structlog.get_logger(__name__)
+
+PATIENCE = Patience()
 ABSENT, BEHIND, CURRENT, AHEAD, FOREIGN = "absent", "behind", "current", "ahead", "foreign"
 
 
@@ -77,31 +87,53 @@ async def schema_state(connection: Connection) -> SchemaState:
 
 async def _state_without_version(connection: Connection, newest: str) -> SchemaState:
     foreign = [row[0] for row in await connection.fetch(query("foreign_objects"))]
-    there = [row[0] for row in await connection.fetch(query("schemas_there"))]
-    if foreign or "finance" in there:
-        return SchemaState(FOREIGN, None, newest, tuple(foreign or there))
-    return SchemaState(ABSENT, None, newest)
+    return SchemaState(FOREIGN if foreign else ABSENT, None, newest, tuple(foreign))
 
 
-async def upgrade(dsn: str) -> Upgraded:
-    """To the newest revision, one process at a time.
+async def upgrade(
+    dsn: str, *, patience: Patience = PATIENCE, tell: Callable[[str], None] | None = None
+) -> Upgraded:
+    """To the newest revision, one process at a time; *tell*, else the log, is given what it waits for.
 
-    Raises SchemaError where the schema is ahead of this program, or holds what we did not make.
+    Raises SchemaError where the schema is ahead of this program, or holds what we did not make, and
+    DatabaseError, saying what to grant, where the database refuses.
     """
     guard = await connect(dsn, command_limit_s=None)
     try:
         with translated():
-            await guard.execute("SET lock_timeout = '300s'")
-            await guard.execute(query("lock_migrations"))
-            state = await schema_state(guard)
-            _refuse(state)
-            if state.name != CURRENT:
-                from service.adapters.postgres import by_alembic  # noqa: PLC0415 - see above
-
-                await by_alembic.upgrade(dsn)
-        return Upgraded(state.revision, state.newest)
+            async with guard.transaction():
+                return await _upgraded(dsn, guard, Waiting(guard, patience, tell or _log))
     finally:
         await guard.close()
+
+
+def _log(news: str) -> None:
+    log.info("migration.waited", news=news)
+
+
+async def _upgraded(dsn: str, guard: Connection, waiting: Waiting) -> Upgraded:
+    await guard.execute(query("lift_limits"))
+    await waiting.for_turn()
+    state = await schema_state(guard)
+    _refuse(state)
+    if state.name != CURRENT:
+        await check_ground(guard, first=state.name == ABSENT)
+        await _migrated(dsn, waiting)
+    return Upgraded(state.revision, state.newest)
+
+
+async def _migrated(dsn: str, waiting: Waiting) -> None:
+    from service.adapters.postgres import by_alembic  # noqa: PLC0415 - see above
+
+    async def migrate(lock_timeout_s: float, begun: Callable[[int], object]) -> None:
+        await by_alembic.upgrade(dsn, lock_timeout_s=lock_timeout_s, begun=begun)
+
+    try:
+        await waiting.for_locks(migrate)
+    except asyncpg.PostgresError as error:
+        if known := refusal_of(error):
+            raise known from error
+        raise
 
 
 def _refuse(state: SchemaState) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from service.adapters.postgres import reports
 from service.adapters.postgres.connect import connect, is_pooled, understood
 from service.adapters.postgres.faults import translated
+from service.adapters.postgres.ground import wrong_encoding
 from service.adapters.postgres.migrate import ABSENT, BEHIND, CURRENT, schema_state
 from service.adapters.postgres.queries import query
 from service.cli.diagnosis.finding import CLOCKS_APART_S, Finding, failed, ok, warning
@@ -47,6 +48,8 @@ async def _of_connection(
 ) -> AsyncIterator[Finding]:
     whose = "embedded" if embedded else "yours"
     yield ok("database", f"{whose}, Postgres {connection.get_server_version().major}")
+    if problem := wrong_encoding(str(connection.get_settings().server_encoding)):
+        yield failed("encoding", problem)
     with translated():
         if await is_pooled(connection):
             yield warning(
