@@ -12,7 +12,7 @@ import pytest
 
 from service.adapters.postgres import postmaster
 from service.adapters.postgres.migrate import schema_state, upgrade
-from service.adapters.postgres.unreached import SETTING
+from service.adapters.postgres.dsn import SETTING
 from service.domain.errors import DatabaseError, SchemaError
 from tests.integration.reachable import pgbouncer
 
@@ -260,7 +260,13 @@ async def test_through_a_pooler_in_transaction_mode_nothing_stays_behind(
 def test_the_command_ends_with_5_and_no_traceback(own_server: OwnServer, tmp_path: Path) -> None:
     import sys
 
-    psql = [own_server.installed.folder / "psql", "-h", own_server.folder, "-U", "postgres"]
+    psql: list[str | Path] = [
+        own_server.installed.folder / "psql",
+        "-h",
+        own_server.folder,
+        "-U",
+        "postgres",
+    ]
     subprocess.run([*psql, "-c", "CREATE ROLE reader LOGIN"], check=True, capture_output=True)
     dsn = f"postgresql://reader@/postgres?host={own_server.folder}"
     environ: dict[str, Any] = {"DATABASE_URL": dsn, "HOME": str(tmp_path), "PATH": ""}

@@ -17,7 +17,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from service.adapters.postgres.connect import _POOLED, _opened, connect
+from service.adapters.postgres.connect import _POOLED, _opened, _Wanted, connect, understood
 from service.adapters.postgres.queries import all_queries, query
 from service.adapters.postgres.rows import REFUND_COLUMNS
 from service.domain.recheck import DAY_S, STATES
@@ -286,7 +286,7 @@ async def test_rows_looked_at_are_in_proportion_to_rows_asked_for(
 
 
 async def test_they_are_so_through_a_pooler_too_that_passes_no_settings(filled: str) -> None:
-    connection = await _opened(filled, _POOLED, "refund-sync", None)
+    connection = await _opened(_Wanted(understood(filled), "refund-sync", None), _POOLED)
     try:
         for account_id in (LARGE, SMALL):
             far = too_many(await plans(connection, account_id), 2_500)
