@@ -11,8 +11,8 @@ import asyncpg
 import pytest
 
 from service.adapters.postgres import postmaster
-from service.adapters.postgres.migrate import schema_state, upgrade
 from service.adapters.postgres.dsn import SETTING
+from service.adapters.postgres.migrate import schema_state, upgrade
 from service.domain.errors import DatabaseError, SchemaError
 from tests.integration.reachable import pgbouncer
 
