@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from service.adapters.stripe.mask import (
     KEY_MASK,
     MASK,
+    Masking,
     is_suspect,
     masked_json,
     masked_text,
@@ -30,7 +31,14 @@ CARDS = (
 
 
 @pytest.mark.parametrize("card", CARDS)
-@pytest.mark.parametrize("around", ["{}", "card {} please", "x{}x", "({})", "12 {}", "{} 123"])
+@pytest.mark.parametrize(
+    "around",
+    [
+        "{}", "card {} please", "({})", "12 {}", "{} 123", "pan_{}", "card={}", "card:{};", "{}_old",
+        "<b>{}</b>", "{}.", "visa-{}", "{}-visa", "#{}#", "a\n{}\n", "exp 12/29, {}", "{} 12/29 123", "é: {}…",
+        "{}|12|29|123", "a\\n{}"
+    ],
+)  # fmt: skip
 def test_a_card_number_is_masked_wherever_it_stands(card: str, around: str) -> None:
     shown = masked_text(around.format(card))
     assert MASK in shown
@@ -52,6 +60,71 @@ def test_a_card_number_is_masked_wherever_it_stands(card: str, around: str) -> N
 )
 def test_longer_references_timestamps_and_other_numbers_stay(text: str) -> None:
     assert masked_text(text) == text
+
+
+@pytest.mark.parametrize(
+    "around", ["x{}", "{}x", "re_a{}b", "é{}", "{}é", "0{}", "{}0", "0.{}", "{}.50", "20-{}", "{}-1", "{}Ω"]
+)  # fmt: skip
+def test_digits_inside_a_longer_token_are_somebodys_id(around: str) -> None:
+    for card in ("4242424242424242", "378282246310005"):
+        text = around.format(card)
+        assert masked_text(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "4242-42424242-4242",  # another grouping than Visa's
+        "42-42424242424242",
+        "4242424-24242-4242",
+        "1234-4242-4242-4242-4242",  # a fifth group
+        "GPA.4242-4242-4242-42424",  # Google Play
+        "424-2424242-4242420",  # Amazon
+        "4242/4242/4242/4242",
+        "4242_4242_4242_4242",
+        "7992739871300007",  # Luhn holds, and no issuer begins so
+        "378282246310005" + "00",  # another length than American Express's
+        "4242424242424242424",  # as long as a Visa, and Luhn does not hold
+        "4006381333931",  # EAN-13
+        "673419267366",  # UPC-A
+        "1Z9994242424242424",  # UPS
+        "01ARZ3NDEKTSV4RRFFQ69G5FAV",  # ULID
+        "42424242-4242-4242-4242-424242424242",  # UUID
+        "2026-10-01T12:00:00.4242424242424242Z",
+    ],
+)
+def test_other_lengths_and_groupings_are_somebodys_ids(text: str) -> None:
+    assert masked_text(text) == text
+
+
+def test_what_was_masked_is_counted_by_the_path_of_the_member() -> None:
+    masking = Masking()
+    masking.json({
+        "metadata": {"order": "4242424242424242", "note": "a@example.com, 4242 4242 4242 4242", "sku": "1"},
+        "billing_details": {"name": "Jenny Rosen"},
+        "items": [{"text": "4242424242424242"}, {"text": "378282246310005"}],
+        "amount": 1,
+    })  # fmt: skip
+    assert masking.found == {
+        "metadata.order": 1, "metadata.note": 2, "billing_details": 1, "items.text": 2,
+    }  # fmt: skip
+
+
+def test_a_key_that_is_exempted_keeps_its_digits_and_not_an_email_address() -> None:
+    masking = Masking(frozenset({"order"}))
+    card = "4242424242424242"
+    shown = masking.json(
+        {
+            "metadata": {"order": f"{card} a@example.com", "Order": card, "deep": {"order": card}},
+            "order": card,
+            "description": card,
+        }
+    )
+    assert shown == {
+        "metadata": {"order": f"{card} {MASK}", "Order": MASK, "deep": {"order": MASK}},
+        "order": MASK,
+        "description": MASK,
+    }
 
 
 @pytest.mark.parametrize(
@@ -96,6 +169,7 @@ def test_ids_and_numbers_are_never_taken_for_cards_but_metadata_may_be() -> None
         st.one_of(
             st.text(max_size=30),
             st.sampled_from([*CARDS, "a@example.com", "x%40y", "12345678901234567890123"]),
+            st.text("4242 -._\n\\\x01é\u00a0", max_size=24),
             st.integers(),
         ),
         lambda inner: st.one_of(

@@ -3,44 +3,50 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from functools import lru_cache, partial
+from functools import partial
 from hashlib import blake2b, sha256
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from service.adapters.stripe import shapes
-from service.adapters.stripe.mask import is_suspect, masked_json, masked_text
+from service.adapters.stripe.bounds import check_bounds, is_bounded
+from service.adapters.stripe.mask import METADATA, Masking, masked_text
 from service.adapters.stripe.render import (
+    EXPANDABLE,
     MetadataPolicy,
     digest,
-    json_text,
     kept_metadata,
     masked_text_of,
     payload_text,
     refund_text,
 )
-from service.domain.refund import (
-    BalanceTransaction,
-    Charge,
-    ChargeLink,
-    Destination,
-    Observation,
-    Refund,
+from service.adapters.stripe.values import (
+    charge_of,
+    destination_of,
+    id_of,
+    line_of,
+    link_of,
+    word,
 )
+from service.domain.refund import BalanceTransaction, Charge, ChargeLink, Observation, Refund
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Callable
     from datetime import datetime
 
-FORM_VERSION = 1
+FORM_VERSION = 2
 """To be raised when the same object is decoded into other columns than before."""
 FORM_BYTES = 4
 RECEIVED_BYTES = 16
 FAILURES = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-"""What an object that has not the shape of a refund makes of a decoder."""
+"""What a decoder raises at an object that does not have the shape of a refund."""
 
-_WORDS = ("reference", "reference_status", "reference_type", "network_decline_code", "type")
+MASKED_MEMBERS = (
+    "metadata", "description", "destination_details", "instructions_email", "next_action", "other",
+)  # fmt: skip
+"""Members of a refund that masking is counted by; other stands for all others."""
 
 T = TypeVar("T")
 Json = bytes | msgspec.Raw
@@ -53,6 +59,7 @@ _bare = msgspec.json.Decoder(shapes.BareShape, float_hook=Decimal).decode
 _parts = msgspec.json.Decoder(shapes.ExpandedParts).decode
 _charge = msgspec.json.Decoder(shapes.ChargeShape).decode
 _line = msgspec.json.Decoder(shapes.LedgerShape).decode
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _id = msgspec.json.Decoder(shapes.OnlyId).decode
 _created = msgspec.json.Decoder(shapes.OnlyCreated).decode
 
@@ -61,14 +68,23 @@ class Decoder:
     """Decodes objects under one metadata policy.
 
     A content hash begins with four bytes of *form*: our own version and settings. So a writer can
-    tell a change at Stripe from a change of ours.
+    tell a change at Stripe from a change of ours. Digits in the metadata keys named by *unmasked* are
+    never taken for card numbers. *masked* counts what was masked in texts that were asked for, by member.
     """
 
-    def __init__(self, metadata: MetadataPolicy = "keep") -> None:
+    def __init__(
+        self,
+        metadata: MetadataPolicy = "keep",
+        *,
+        unmasked: frozenset[str] = frozenset(),
+        masked: Counter[str] | None = None,
+    ) -> None:
         self._metadata = metadata
+        self._unmasked = unmasked
+        self._masked = masked
         policy = metadata if isinstance(metadata, str) else sorted(metadata)
-        self._form = blake2b(
-            msgspec.msgpack.encode((FORM_VERSION, policy)), digest_size=FORM_BYTES
+        self.form = blake2b(
+            msgspec.msgpack.encode((FORM_VERSION, policy, sorted(unmasked))), digest_size=FORM_BYTES
         ).digest()
 
     def received(self, body: Json) -> bytes:
@@ -76,7 +92,7 @@ class Decoder:
 
         It reads more bytes than any other, so by SHA-256, which processors have instructions for.
         """
-        return self._form + sha256(body).digest()[:RECEIVED_BYTES]
+        return self.form + sha256(body).digest()[:RECEIVED_BYTES]
 
     def observe(
         self,
@@ -86,18 +102,21 @@ class Decoder:
         listed_at: datetime | None = None,
         received: bytes | None = None,
     ) -> Observation:
-        """The refund in *body*. Raises one of ``FAILURES`` where it is none.
+        """The refund in *body*. Raises one of ``FAILURES`` where it is none, or exceeds the bounds.
 
         An expanded member that cannot be decoded leaves the refund unhydrated.
         """
+        body = bytes(body)
+        if not is_bounded(body):
+            _check_members(body)
         shape, charge, ledger = _read(body)
         refund, link, destination = self._refund_of(shape), link_of(shape), destination_of(shape)
         return Observation(
             refund=refund,
             link=link,
             destination=destination,
-            content_hash=self._form + digest((refund, link, destination)),
-            raw=partial(refund_text, body, self._metadata, _expandable(refund, link)),
+            content_hash=self.form + digest((refund, link, destination)),
+            raw=_Rendered(partial(self._text, body, _expandable(refund, link))),
             charge=charge,
             ledger=ledger,
             hydrated=is_hydrated(link, charge, ledger),
@@ -108,7 +127,16 @@ class Decoder:
 
     def payload(self, body: Json) -> str:
         """The object as received, masked, for whoever looks into why it could not be decoded."""
-        return payload_text(body, self._metadata)
+        return payload_text(bytes(body), self._metadata, self._unmasked)
+
+    def _text(self, body: bytes, ids: tuple[str | None, ...]) -> str:
+        masking = Masking(self._unmasked)
+        text = refund_text(body, self._metadata, ids, masking)
+        if self._masked is not None:
+            for path, count in masking.found.items():
+                member = path.partition(".")[0]
+                self._masked[member if member in MASKED_MEMBERS else "other"] += count
+        return text
 
     def _refund_of(self, shape: shapes.RefundCore) -> Refund:
         action = shape.next_action
@@ -119,16 +147,16 @@ class Decoder:
             shape.created,
             shape.amount,
             shape.currency,
-            _word(shape.status),
-            _word(shape.reason),
-            _word(shape.failure_reason),
-            _word(shape.pending_reason),
+            word(shape.status),
+            word(shape.reason),
+            word(shape.failure_reason),
+            word(shape.pending_reason),
             shape.receipt_number,
             masked_text(shape.description) if shape.description else shape.description,
             self._metadata_text(shape.metadata),
             presentment.presentment_amount if presentment else None,
             presentment.presentment_currency if presentment else None,
-            _word(action.type) if action else None,
+            word(action.type) if action else None,
             display.expires_at if display else None,
             id_of(shape.customer),
             id_of(shape.payment_method),
@@ -136,7 +164,29 @@ class Decoder:
 
     def _metadata_text(self, metadata: dict[str, Any] | None) -> str | None:
         kept = kept_metadata(metadata, self._metadata)
-        return None if kept is None else masked_text_of(kept, free=True)
+        if kept is None:
+            return None
+        return masked_text_of(kept, METADATA, free=True, unmasked=self._unmasked)
+
+
+class _Rendered:
+    """A text that is rendered when it is first asked for, and once."""
+
+    __slots__ = ("_render", "_text")
+
+    def __init__(self, render: Callable[[], str]) -> None:
+        self._render: Callable[[], str] | None = render
+        self._text = ""
+
+    def __call__(self) -> str:
+        """Raises ValueError where it cannot be rendered."""
+        if self._render is not None:
+            try:
+                self._text = self._render()
+            except FAILURES as error:
+                raise ValueError(f"it cannot be rendered: {type(error).__name__}") from error
+            self._render = None
+        return self._text
 
 
 def id_and_created(body: Json) -> tuple[str | None, int | None]:
@@ -166,22 +216,6 @@ def is_hydrated(link: ChargeLink, charge: Hashed, ledger: Lines) -> bool:
     )
 
 
-def id_of(member: Any) -> str | None:
-    """The id of a member that may be expanded."""
-    return member if member is None or isinstance(member, str) else member.id
-
-
-def link_of(shape: Shape) -> ChargeLink:
-    return ChargeLink(
-        id_of(shape.charge),
-        id_of(shape.payment_intent),
-        id_of(shape.balance_transaction),
-        id_of(shape.failure_balance_transaction),
-        id_of(shape.transfer_reversal),
-        id_of(shape.source_transfer_reversal),
-    )
-
-
 def _expandable(refund: Refund, link: ChargeLink) -> tuple[str | None, ...]:
     """The ids for ``render.EXPANDABLE``, in its order."""
     return (
@@ -196,56 +230,28 @@ def _expandable(refund: Refund, link: ChargeLink) -> tuple[str | None, ...]:
     )
 
 
-def charge_of(shape: shapes.ChargeShape) -> Charge:
-    details = shape.payment_method_details
-    return Charge(
-        shape.id,
-        shape.amount,
-        shape.amount_captured,
-        shape.amount_refunded,
-        shape.currency,
-        shape.created,
-        details.type if details else None,
-        id_of(shape.balance_transaction),
-        id_of(shape.transfer),
-        id_of(shape.application_fee),
-        id_of(shape.on_behalf_of),
-    )
+def _check_members(body: bytes) -> None:
+    """Raises UnboundedError. Expanded members are left out: of those only what is typed is kept."""
+    for name, member in _members(body).items():
+        if name not in EXPANDABLE:
+            check_bounds(bytes(member), level=1)
 
 
-def line_of(shape: shapes.LedgerShape, refund_id: str) -> BalanceTransaction:
-    return BalanceTransaction(
-        shape.id,
-        refund_id,
-        id_of(shape.source),
-        shape.type,
-        shape.reporting_category,
-        shape.amount,
-        shape.fee,
-        shape.net,
-        shape.currency,
-        shape.exchange_rate,
-        shape.created,
-        shape.available_on,
-        shape.status,
-    )
-
-
-def _read(body: Json) -> tuple[Shape, Hashed, Lines]:
+def _read(body: bytes) -> tuple[Shape, Hashed, Lines]:
     """All at once, else the refund alone and those of its expanded members that can be decoded."""
     try:
         shape = _refund(body)
+        members = (shape.balance_transaction, shape.failure_balance_transaction)
+        lines = [line_of(m, shape.id) for m in members if isinstance(m, shapes.LedgerShape)]
     except FAILURES:
         bare = _bare(body)
         return bare, *_salvaged(body, bare.id)
     charge = charge_of(shape.charge) if isinstance(shape.charge, shapes.ChargeShape) else None
-    members = (shape.balance_transaction, shape.failure_balance_transaction)
-    lines = [line_of(m, shape.id) for m in members if isinstance(m, shapes.LedgerShape)]
     hashed = (charge, digest(charge)) if charge else None
     return shape, hashed, tuple([(line, digest(line)) for line in lines])
 
 
-def _salvaged(body: Json, refund_id: str) -> tuple[Hashed, Lines]:
+def _salvaged(body: bytes, refund_id: str) -> tuple[Hashed, Lines]:
     parts = _parts(body)
     decode = partial(decode_line, refund_id=refund_id)
     members = (parts.balance_transaction, parts.failure_balance_transaction)
@@ -258,32 +264,3 @@ def _tried(decode: Callable[[Json], T], body: Json) -> T | None:
         return decode(body)
     except FAILURES:
         return None
-
-
-@lru_cache(maxsize=1024)
-def _word(text: str | None) -> str | None:
-    """One of Stripe's own words, which are few and come again and again; masked, should it be none."""
-    return masked_text(text) if text else text
-
-
-def destination_of(shape: shapes.RefundCore) -> Destination | None:
-    details = shape.destination_details
-    if details is None:
-        return None
-    kind = details.get("type")
-    if not isinstance(kind, str):
-        raise msgspec.ValidationError("Expected `str` - at `$.destination_details.type`")
-    named = details.get(kind)
-    hashed = named if isinstance(named, dict) else {}
-    text = json_text(hashed)
-    if is_suspect(text):
-        hashed = masked_json(hashed)
-        text = json_text(hashed)
-    reference, status, kind_of_reference, decline_code, card_type = (
-        word if isinstance(word, str) else None for word in map(hashed.get, _WORDS)
-    )
-    if kind != "card":
-        card_type = None
-    return Destination(
-        masked_text(kind), reference, status, kind_of_reference, card_type, decline_code, text
-    )

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from service.adapters.stripe.cards import cards_in, may_hold_a_card
 
 MASK = "[masked]"
 KEY_MASK = "[key]"
+METADATA = "metadata"
 
 _MAIL = re.compile(r"[\w.!#$&'*+/=?^`{|}~-]{1,64}(?:@|%40)[\w-]+(?:\.[\w-]+)*")
-_DIGITS = re.compile(r"[0-9](?:[ -]{0,2}[0-9]){12,}")
-_ISSUED = re.compile(r"[3-6]|2[2-7]|8[12]")
-_GROUP = re.compile(r"[0-9]+")
-_MARKS = bytes(0x30 if chr(byte) in "0123456789 -" else 0 for byte in range(256))
-_SHORTEST = b"0" * 13
-_CARD_LIKE = re.compile(r"(?<![0-9])(?![0-9]{20})[0-9](?:[ -]{0,2}[0-9]){12}")
 _KEY = re.compile(
     r"(?<![A-Za-z0-9])(?:[srp]k|ek|whsec)_[\w*.\u2022\u2026-]*|[*\u2022\u2026]{2,}\w*|\bBearer +\S+"
 )
@@ -39,27 +35,25 @@ _IDS = frozenset((
 ))  # fmt: skip
 """Members that hold ids: digits in them are no card, whatever their checksum says."""
 
-_FREE = frozenset(("metadata", "description"))
+_FREE = frozenset((METADATA, "description"))
 """Members that people write: nothing in them is known to be an id."""
 
 
 def masked_text(text: str) -> str:
     """*text* without e-mail addresses and card numbers. Idempotent."""
-    if not is_suspect(text, free=True):
-        return text
-    return _DIGITS.sub(_without_cards, _MAIL.sub(MASK, text))
+    return _masked(text)[0] if is_suspect(text, free=True) else text
 
 
 def is_suspect(text: str, *, free: bool = False) -> bool:
-    """Whether masking could change anything in this text, plain or JSON.
+    """False only where masking changes nothing in this text, plain or JSON.
 
-    Cheap, so that most is spared a closer look: acquirers' references, which are longer than any card
-    number, are not held for one.
+    Cheap, so that most is spared a closer look. An escaped character may hide what stands there.
     """
     return (
         "@" in text
-        or "%40" in text
-        or _holds_a_card(text)
+        or ("%" in text and "%40" in text)
+        or ("\\" in text and "\\u" in text)
+        or may_hold_a_card(text)
         or (not free and _might_name(text) and _NAMED.search(text) is not None)
     )
 
@@ -76,34 +70,65 @@ def _might_name(text: str) -> bool:
     )
 
 
-def _holds_a_card(text: str) -> bool:
-    """Whether some stretch of digits, blanks and hyphens could be a card number.
+@dataclass(slots=True)
+class Masking:
+    """Masks one JSON value, and counts in *found* what it masked, by the path of the member.
 
-    Stretches are looked for with the plainest means there are: nearly every text is, and few have any.
+    Digits in the metadata keys named by *unmasked* are ids, never card numbers.
     """
-    raw = text.encode()
-    marks = raw.translate(_MARKS)
-    start = marks.find(_SHORTEST)
-    while start >= 0:
-        end = len(marks) - len(marks[start:].lstrip(b"0"))
-        if _CARD_LIKE.search(raw[start:end].decode()):
-            return True
-        start = marks.find(_SHORTEST, end)
-    return False
+
+    unmasked: frozenset[str] = frozenset()
+    found: Counter[str] = field(default_factory=Counter)
+
+    def json(self, value: Any, path: str = "", *, free: bool = False) -> Any:
+        """*value* with the strings and member names in it masked.
+
+        *free* says that people wrote it (metadata): then no member is known to hold an id.
+        """
+        if isinstance(value, str):
+            return self._text(value, path)
+        if isinstance(value, list):
+            return [self.json(item, path, free=free) for item in value]
+        if isinstance(value, dict):
+            return self._members(value, path, free=free)
+        return value
+
+    def _members(self, members: dict[str, Any], path: str, *, free: bool) -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        for name in sorted(members):
+            masked, count = _masked(name)
+            shown = _free_name(masked, result)
+            inner = f"{path}.{shown}" if path else shown
+            self._count(inner, count)
+            result[shown] = self._member(name, members[name], inner, free=free)
+        return result
+
+    def _member(self, name: str, value: Any, path: str, *, free: bool) -> Any:
+        if not free and name in _WHOLE and value is not None:
+            self._count(path, 1)
+            return MASK
+        if isinstance(value, str) and self._holds_ids(name, path, free=free):
+            return self._text(value, path, cards=False)
+        return self.json(value, path, free=free or name in _FREE)
+
+    def _holds_ids(self, name: str, path: str, *, free: bool) -> bool:
+        if not free:
+            return name in _IDS
+        return name in self.unmasked and path == f"{METADATA}.{name}"
+
+    def _text(self, text: str, path: str, *, cards: bool = True) -> str:
+        shown, count = _masked(text, cards=cards)
+        self._count(path, count)
+        return shown
+
+    def _count(self, path: str, count: int) -> None:
+        if count:
+            self.found[path] += count
 
 
 def masked_json(value: Any, *, free: bool = False) -> Any:
-    """A JSON value with the strings and member names in it masked.
-
-    *free* says that people wrote it (metadata): then no member is known to hold an id.
-    """
-    if isinstance(value, str):
-        return masked_text(value)
-    if isinstance(value, list):
-        return [masked_json(item, free=free) for item in value]
-    if isinstance(value, dict):
-        return _masked_members(value, free=free)
-    return value
+    """A JSON value with the strings and member names in it masked; *free* where people wrote it."""
+    return Masking().json(value, free=free)
 
 
 def without_keys(text: str) -> str:
@@ -111,20 +136,17 @@ def without_keys(text: str) -> str:
     return _KEY.sub(KEY_MASK, text)
 
 
-def _masked_members(members: dict[str, Any], *, free: bool) -> dict[str, Any]:
-    result: dict[str, Any] = {}
-    for name in sorted(members):
-        shown = _free_name(masked_text(name), result)
-        result[shown] = _masked_member(name, members[name], free=free)
-    return result
-
-
-def _masked_member(name: str, value: Any, *, free: bool) -> Any:
-    if not free and name in _WHOLE and value is not None:
-        return MASK
-    if not free and name in _IDS and isinstance(value, str):
-        return _MAIL.sub(MASK, value)
-    return masked_json(value, free=free or name in _FREE)
+def _masked(text: str, *, cards: bool = True) -> tuple[str, int]:
+    """*text* without e-mail addresses and, if *cards*, card numbers; and how many there were."""
+    found = [match.span() for match in _MAIL.finditer(text)]
+    found += cards_in(text) if cards else ()
+    shown: list[str] = []
+    begin = 0
+    for start, end in sorted(found):
+        if start >= begin:
+            shown += text[begin:start], MASK
+        begin = max(begin, end)
+    return "".join(shown) + text[begin:], len(found)
 
 
 def _free_name(name: str, taken: dict[str, Any]) -> str:
@@ -132,43 +154,3 @@ def _free_name(name: str, taken: dict[str, Any]) -> str:
     if name not in taken:
         return name
     return next(n for n in (f"{name} {i}" for i in range(2, len(taken) + 3)) if n not in taken)
-
-
-def _without_cards(match: re.Match[str]) -> str:
-    run = match.group()
-    groups = [(m.start(), m.end()) for m in _GROUP.finditer(run)]
-    shown: list[str] = []
-    begin = 0
-    for start, end in _cards(run, groups):
-        shown += run[begin:start], MASK
-        begin = end
-    return "".join(shown) + run[begin:]
-
-
-def _cards(run: str, groups: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Where card numbers stand in a run of digit groups; a group is taken whole or not at all."""
-    first = 0
-    while first < len(groups):
-        last = _longest_card(run, groups, first)
-        if last is None:
-            first += 1
-        else:
-            yield groups[first][0], groups[last][1]
-            first = last + 1
-
-
-def _longest_card(run: str, groups: list[tuple[int, int]], first: int) -> int | None:
-    digits = ""
-    found = None
-    for index in range(first, len(groups)):
-        digits += run[slice(*groups[index])]
-        if len(digits) > 19:
-            break
-        if len(digits) >= 13 and _ISSUED.match(digits) and _passes_luhn(digits):
-            found = index
-    return found
-
-
-def _passes_luhn(digits: str) -> bool:
-    doubled = (sum(divmod(2 * int(digit), 10)) for digit in digits[-2::-2])
-    return (sum(doubled) + sum(map(int, digits[-1::-2]))) % 10 == 0

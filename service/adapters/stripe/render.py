@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from service.adapters.stripe.mask import is_suspect, masked_json
+from service.adapters.stripe.bounds import is_bounded, without_excess
+from service.adapters.stripe.mask import METADATA, Masking, is_suspect
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +23,9 @@ EXPANDABLE = (
     "payment_method", "source_transfer_reversal", "transfer_reversal",
 )  # fmt: skip
 """Members of a refund that hold an id, or the object itself where it was expanded."""
+
+TRACE = "_masked"
+"""A member of the text that no object of Stripe's has: what was masked, as ``{path: how often}``."""
 
 _ESCAPES = re.compile(
     rb"\\\\"
@@ -48,14 +52,23 @@ def json_text(value: Any) -> str:
     return _encode(value).decode()
 
 
-def masked_text_of(value: Any, *, free: bool = False) -> str:
-    """Canonical text of a JSON value, masked; *free* where people wrote it."""
+def masked_text_of(
+    value: Any, path: str = "", *, free: bool = False, unmasked: frozenset[str] = frozenset()
+) -> str:
+    """Canonical text of the JSON value at *path*, masked; *free* where people wrote it."""
     text = json_text(value)
-    return json_text(masked_json(value, free=free)) if is_suspect(text, free=free) else text
+    if not is_suspect(text, free=free):
+        return text
+    return json_text(Masking(unmasked).json(value, path, free=free))
 
 
-def refund_text(body: bytes, metadata: MetadataPolicy, ids: Sequence[str | None]) -> str:
-    """The refund as Stripe renders it without expansions, unknown members kept, masked.
+def refund_text(
+    body: bytes,
+    metadata: MetadataPolicy,
+    ids: Sequence[str | None],
+    masking: Masking,
+) -> str:
+    """The refund as Stripe renders it without expansions, unknown members kept, masked, with a TRACE.
 
     *ids* stand for the members named in ``EXPANDABLE``. Members that nothing is changed in keep the
     bytes that were received.
@@ -64,20 +77,23 @@ def refund_text(body: bytes, metadata: MetadataPolicy, ids: Sequence[str | None]
     members |= {
         name: known for name, known in zip(EXPANDABLE, ids, strict=True) if known is not None
     }
-    if metadata != "keep" and "metadata" in members:
-        members["metadata"] = kept_metadata(_decode(members["metadata"]), metadata)
+    if metadata != "keep" and METADATA in members:
+        members[METADATA] = kept_metadata(_decode(members[METADATA]), metadata)
     text = json_text(members)
     if "\\u" in text:  # an escape could hide what is looked for
         text = json_text(_decode(text))
-    return json_text(masked_json(_decode(text))) if is_suspect(text) else text
+    if not is_suspect(text):
+        return text
+    shown = masking.json(_decode(text))
+    return json_text(shown | {TRACE: dict(masking.found)} if masking.found else shown)
 
 
-def payload_text(body: bytes, metadata: MetadataPolicy) -> str:
-    """An object of any shape as received, masked."""
-    value = _decode(body)
-    if isinstance(value, dict) and "metadata" in value:
-        value["metadata"] = kept_metadata(value["metadata"], metadata)
-    return masked_text_of(value)
+def payload_text(body: bytes, metadata: MetadataPolicy, unmasked: frozenset[str]) -> str:
+    """An object of any shape as received, masked; what exceeds the bounds is cut so that it can be read."""
+    value = _decode(body if is_bounded(body) else without_excess(body))
+    if isinstance(value, dict) and METADATA in value:
+        value[METADATA] = kept_metadata(value[METADATA], metadata)
+    return masked_text_of(value, unmasked=unmasked)
 
 
 def kept_metadata(metadata: Any, policy: MetadataPolicy) -> Any:
