@@ -179,7 +179,8 @@ class Compared:
     """How what is stored differs from what was read.
 
     *missing* are not stored here, *holes* those of them in covered seconds; *differing* are stored
-    otherwise, *altered* those of them that are not even what we once wrote; *unlisted* are stored here
+    otherwise, *altered* those of them that are not even what we once wrote, *outdated* those that an older
+    form of ours decoded; *unlisted* are stored here
     and were not returned, each with its created second; *returned* were marked gone or hidden here, and are
     listed. *undecodable* could not be compared. *revoked* is what is not covered any more; *contradicted* are
     those claims of it that the stored rows themselves contradict.
@@ -189,6 +190,7 @@ class Compared:
     holes: list[str] = field(default_factory=list)
     differing: list[str] = field(default_factory=list)
     altered: list[str] = field(default_factory=list)
+    outdated: list[str] = field(default_factory=list)
     unlisted: list[tuple[str, int]] = field(default_factory=list)
     returned: list[str] = field(default_factory=list)
     undecodable: list[str] = field(default_factory=list)

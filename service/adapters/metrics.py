@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from service.adapters.stripe.answers import REASONS
+from service.adapters.stripe.decode import MASKED_MEMBERS
 from service.domain import pace
 
 if TYPE_CHECKING:
@@ -139,6 +140,12 @@ class Metrics:
             _from_0(REASONS, stripe.limited),
         )
         yield _counter("retries", "Attempts that were repeated.", ["why"], stripe.retries)
+        yield _counter(
+            "masked",
+            "Card numbers and personal data masked in refunds that were written, by member.",
+            ["member"],
+            _from_0(MASKED_MEMBERS, stripe.masked),
+        )
         yield CounterMetricFamily(
             "refund_sync_wait_seconds", "Seconds spent waiting for permits.", value=stripe.waited_s
         )

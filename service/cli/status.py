@@ -90,6 +90,7 @@ def _account(a: dict[str, Any]) -> str:
         f"  current from      {a['current_from'] or 'not current'}",
         f"  second look       {_second_look(a)}",
         f"  quarantined       {a['quarantined']}",
+        *_to_decode_again(a["to_decode_again"]),
         *_nets(a),
         f"  last run          {run['job']} {run['outcome']}, began {run['started_at']}"
         if run
@@ -102,6 +103,11 @@ def _account(a: dict[str, Any]) -> str:
     return "\n".join(
         lines if hidden <= 0 else [*lines, f"    and {hidden} more (--json shows all)"]
     )
+
+
+def _to_decode_again(count: int) -> list[str]:
+    """Refunds that an older version stored, whose ids it may have masked: each when next listed."""
+    return [f"  to decode again   {count:,}, each when it is next listed"] if count else []
 
 
 def _nets(a: dict[str, Any]) -> list[str]:

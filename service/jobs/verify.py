@@ -26,7 +26,9 @@ MOST = 100_000
 CUTS = 7
 VERIFY = "verify"
 DIFFERS, NOT_LISTED = "differs", "not listed"
-LISTS = ("missing", "holes", "differing", "altered", "unlisted", "returned", "undecodable")
+LISTS = (
+    "missing", "holes", "differing", "altered", "outdated", "unlisted", "returned", "undecodable",
+)  # fmt: skip
 """What is found, page by page."""
 
 
@@ -138,6 +140,7 @@ class Verifier:
     async def _tell_apart(self, verdict: Verdict, began: datetime) -> None:
         """What an event tells of, or a read since then, is stale; what was altered here never is.
 
+        So is what an older form of ours decoded: it is decoded again when it is next listed.
         Where events may not be read, nothing but an alteration can be called drift.
         """
         differing = verdict.found.differing
@@ -147,6 +150,7 @@ class Verifier:
             if differing:
                 await self.read_events()
             told = set(await self.comparison.told_of(differing, began))
+        told |= set(verdict.found.outdated)
         told -= set(verdict.found.altered)
         verdict.stale = [i for i in differing if i in told]
         verdict.drift = [i for i in differing if i not in told]

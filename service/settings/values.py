@@ -12,6 +12,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from service.domain.errors import SettingError
+from service.settings.metadata import MetadataChoice, metadata_choice
 
 PREFIX = "REFUND_SYNC_"
 STRIPE_KEY = "STRIPE_API_KEY"
@@ -76,7 +77,9 @@ class Settings(BaseModel):
     deadline_s: float = Field(default=600.0, gt=0, le=86_400, description="seconds, above 0")
     drain_s: float = Field(default=25.0, ge=0, le=600, description="seconds, 0 to 600")
     metadata: str = Field(
-        default="keep", description="keep, drop, or the keys to keep, comma-separated"
+        default="keep",
+        description="keep, drop, or the keys to keep, comma-separated; unmasked:KEY next to them exempts a key"
+        " that is kept from the masking of card numbers",
     )
     read_allowance: int | None = Field(default=None, gt=0, description="reads in 30 days, above 0")
     read_share: float = Field(
@@ -117,6 +120,16 @@ class Settings(BaseModel):
         if value is not None and not (found and all(map(_SIGNING.fullmatch, found))):
             raise ValueError("not secrets of webhooks")
         return value
+
+    @field_validator("metadata")
+    @classmethod
+    def _is_a_choice(cls, value: str) -> str:
+        metadata_choice(value)
+        return value
+
+    @property
+    def metadata_choice(self) -> MetadataChoice:
+        return metadata_choice(self.metadata)
 
     @property
     def signing_secrets(self) -> list[str]:

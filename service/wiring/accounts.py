@@ -17,7 +17,6 @@ from service.adapters.postgres.rechecks import EventGaps, PostgresDue
 from service.adapters.postgres.rows import time_of
 from service.adapters.postgres.store import PostgresStore, SystemClock
 from service.adapters.stripe.client import StripeClient
-from service.adapters.stripe.decode import Decoder
 from service.adapters.stripe.events import StripeEvents
 from service.adapters.stripe.hints import Heard
 from service.adapters.stripe.identity import key_digest, who_are_we
@@ -26,6 +25,7 @@ from service.adapters.stripe.source import StripeRefunds
 from service.domain.span import Span
 from service.jobs import plan
 from service.jobs.estimate import Estimate, estimated
+from service.wiring.decoding import decoder_of
 from service.wiring.places import if_there
 
 if TYPE_CHECKING:
@@ -119,12 +119,9 @@ def make_source(
     settings: Settings, client: StripeClient, memory: Memory | None = None
 ) -> StripeRefunds:
     """Refunds as this account reads them; with *memory*, what it knows is not decoded again."""
-    policy = settings.metadata
-    kept = frozenset(key.strip() for key in policy.split(",") if key.strip())
-    decoder = Decoder("keep" if policy == "keep" else "drop" if policy == "drop" else kept)
     return StripeRefunds(
         client,
-        decoder,
+        decoder_of(settings, client.counters.masked),
         hydrate=settings.hydrate,
         settle_lag_s=settings.settle_lag_s,
         memory=memory,

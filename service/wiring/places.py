@@ -25,6 +25,7 @@ from service.adapters.postgres.migrate import (
 from service.adapters.postgres.store import Database
 from service.domain.errors import RefundSyncError, SchemaError
 from service.domain.pace import Budget, allowance_of
+from service.wiring.decoding import decoder_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -187,10 +188,11 @@ async def status(database: Database, settings: Settings) -> dict[str, Any]:
     The interval between polls follows from these settings and from what is stored: a daemon that webhooks
     keep current polls less often than that.
     """
+    form = decoder_of(settings).form
 
     async def read(connection: Connection) -> dict[str, Any]:
         state = await schema_state(connection)
-        accounts = await reports.accounts(connection, settings.read_allowance)
+        accounts = await reports.accounts(connection, settings.read_allowance, form)
         for account in accounts:
             budget = Budget(
                 account["read_allowance"], settings.read_share, settings.sync_interval_s

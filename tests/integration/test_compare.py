@@ -232,3 +232,14 @@ async def test_a_change_is_told_of_by_a_hint_or_by_a_read_of_our_own_since(
     ids = ["re_0", "re_1", "re_2"]
     assert sorted(await comparison.told_of(ids, at(100))) == ["re_0", "re_1"]
     assert await comparison.told_of(ids, at(300)) == ["re_0"]
+
+
+async def test_what_an_older_form_of_ours_decoded_otherwise_is_told_apart(
+    comparison: PostgresComparison, store: PostgresStore
+) -> None:
+    for object_id in ("re_1", "re_2"):
+        masked = a_refund(object_id, metadata='{"order": "[masked]"}')
+        await store.write(batch_of(an_observation(masked, form=b"old!")))
+    there = [a_seen(i, metadata='{"order": "4242424242424242"}') for i in ("re_1", "re_2")]
+    found = await comparison.compare(listed(*there))
+    assert (found.differing, found.outdated, found.altered) == (["re_1", "re_2"],) * 2 + ([],)

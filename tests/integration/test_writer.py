@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
+from service.adapters.postgres.queries import query
 from service.domain.refund import Hint
 from tests.builders import (
     NEAR,
@@ -18,7 +20,7 @@ from tests.builders import (
     at,
     batch_of,
 )
-from tests.integration.warehouse import audit, changes_of, rows, tell, the_refund, written
+from tests.integration.warehouse import ACCOUNT, audit, changes_of, rows, tell, the_refund, written
 
 if TYPE_CHECKING:
     from service.adapters.postgres.connect import Pool
@@ -159,6 +161,53 @@ async def test_a_change_of_our_own_form_is_told_apart_from_one_at_stripe(
     differing = an_observation(a_refund(description="now kept"), seen=2, form=b"newer"[:4])
     assert await store.write(batch_of(differing)) == written(changed=1)
     assert [v["source"] for v in await rows(pool, "refund_version")] == ["list", "upgrade"]
+
+
+async def test_a_new_form_renders_the_text_again_and_makes_no_version(
+    store: PostgresStore, pool: Pool
+) -> None:
+    def seen(second: float, form: bytes, raw: str, received: bytes) -> Observation:
+        observation = an_observation(seen=second, form=form)
+        observation.raw, observation.received = (lambda: raw), received
+        return observation
+
+    await store.write(batch_of(seen(0, b"old!", '{"note": "[masked]"}', b"old")))
+    later = seen(1, b"new!", '{"note": "4242"}', b"new")
+    assert await store.write(batch_of(later)) == written(unchanged=1)
+    refund = await the_refund(pool)
+    assert json.loads(refund["raw"]) == {"note": "4242"}
+    assert (refund["content_hash"], refund["received_hash"]) == (later.content_hash, b"new")
+    (version,) = await rows(pool, "refund_version")
+    assert json.loads(version["raw"]) == {"note": "[masked]"}
+    assert refund["version"] == 1
+    same_form = seen(2, b"new!", '{"note": "not rendered"}', b"again")
+    assert await store.write(batch_of(same_form)) == written(unchanged=1)
+    assert json.loads((await the_refund(pool))["raw"]) == {"note": "4242"}
+
+
+async def test_an_older_read_in_a_new_form_renders_nothing_again(
+    store: PostgresStore, pool: Pool
+) -> None:
+    await store.write(batch_of(an_observation(seen=500, form=b"old!")))
+    before = await the_refund(pool)
+    await store.write(batch_of(an_observation(seen=100, form=b"new!")))
+    after = await the_refund(pool)
+    assert [after[name] for name in ("raw", "content_hash")] == [
+        before[n] for n in ("raw", "content_hash")
+    ]
+
+
+async def test_how_many_refunds_are_of_another_form_is_counted(
+    store: PostgresStore, pool: Pool
+) -> None:
+    await store.write(
+        batch_of(an_observation(form=b"old!"), an_observation(a_refund("re_2"), form=b"new!"))
+    )
+    counts = [
+        await pool.fetchval(query("refunds_of_other_forms"), ACCOUNT, f)
+        for f in (b"new!", b"old!", b"none")
+    ]
+    assert counts == [1, 1, 2]
 
 
 async def test_an_older_read_never_overwrites_a_newer_one(store: PostgresStore, pool: Pool) -> None:

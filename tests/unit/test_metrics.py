@@ -44,11 +44,14 @@ def test_requests_and_waits_come_from_the_counters_of_the_client() -> None:
     stripe.reads["polls", "GET /v1/refunds"] += 3
     stripe.statuses[429] += 2
     stripe.limited["endpoint-rate"] += 2
+    stripe.masked["metadata"] += 4
     found = samples(Metrics(stripe=stripe))
     assert found["refund_sync_requests_total", (("endpoint", "GET /v1/refunds"),)] == 3
     assert found["refund_sync_responses_total", (("status", "429"),)] == 2
     assert found["refund_sync_rate_limited_total", (("reason", "endpoint-rate"),)] == 2
     assert found["refund_sync_wait_seconds_total", ()] == 1.5
+    assert found["refund_sync_masked_total", (("member", "metadata"),)] == 4
+    assert found["refund_sync_masked_total", (("member", "other"),)] == 0
     assert found["refund_sync_reads_used_total", (("class", "polls"),)] == 3
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
@@ -15,6 +15,7 @@ from service.settings import (
     variable_of,
     with_key_as_it_is_now,
 )
+from service.settings.metadata import MetadataChoice
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -116,6 +117,37 @@ def test_since_is_utc_unless_it_names_an_offset(
 def test_since_may_be_a_date_of_toml(tmp_path: Path) -> None:
     config = a_file(tmp_path, "since = 2026-01-31\n")
     assert load_settings({}, config=config).since == datetime(2026, 1, 31, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("text", "kept", "unmasked"),
+    [
+        ("keep", "keep", set()),
+        ("drop", "drop", set()),
+        ("order_id, shop", frozenset({"order_id", "shop"}), set()),
+        ("keep,unmasked:order_id", "keep", {"order_id"}),
+        ("unmasked: order_id , keep, unmasked:sku", "keep", {"order_id", "sku"}),
+        ("order_id,shop,unmasked:shop", frozenset({"order_id", "shop"}), {"shop"}),
+    ],
+)
+def test_metadata_says_which_keys_are_kept_and_which_of_them_hold_ids(
+    text: str, kept: Literal["keep", "drop"] | frozenset[str], unmasked: set[str]
+) -> None:
+    choice = load_settings({"REFUND_SYNC_METADATA": text}).metadata_choice
+    assert choice == MetadataChoice(kept, frozenset(unmasked))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "unmasked:order_id", "drop,unmasked:order_id", "keep,order_id", "drop,order_id", "keep,drop",
+        "order_id,unmasked:shop", "keep,unmasked:", ",",
+    ],
+)  # fmt: skip
+def test_a_choice_of_metadata_that_contradicts_itself_is_refused(text: str) -> None:
+    said = str(refusal({"REFUND_SYNC_METADATA": text}))
+    assert "REFUND_SYNC_METADATA (environment) is not keep, drop, or the keys to keep" in said
+    assert "unmasked:KEY" in said
 
 
 def test_metadata_keys_may_be_a_list_in_toml(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ class Comparison:
     missing: frozenset[str] = frozenset()
     differing: frozenset[str] = frozenset()
     heard: frozenset[str] = frozenset()
+    outdated: frozenset[str] = frozenset()
     batches: list[list[str]] = field(default_factory=list)
 
     async def compare(self, batch: Batch) -> Compared:
@@ -35,6 +36,7 @@ class Comparison:
         return Compared(
             missing=[i for i in ids if i in self.missing],
             differing=[i for i in ids if i in self.differing],
+            outdated=[i for i in ids if i in self.outdated],
             equal=len(ids),
         )
 
@@ -85,3 +87,11 @@ def test_a_span_is_cut_into_pieces_that_are_all_of_it(seconds: int) -> None:
     pieces = cut(span, Random(1))
     assert gaps(span, pieces) == []
     assert sum(piece.seconds for piece in pieces) == seconds
+
+
+async def test_what_an_older_form_of_ours_decoded_is_stale_and_no_drift() -> None:
+    source = Listing(keys_every(100, 50))
+    ids = [key.id for key in source.keys]
+    comparison = Comparison(differing=frozenset(ids[:2]), outdated=frozenset(ids[:1]))
+    asked = await verdict_on(source, comparison)
+    assert (asked.stale, asked.drift, asked.holds) == (ids[:1], ids[1:2], False)

@@ -82,6 +82,8 @@ def _compare(found: Compared, row: dict[str, Any], seen: Observation, now: datet
     found.seconds[seen.refund.id] = seen.refund.created
     if row["content_hash"][FORM_BYTES:] in {seen.content_hash[FORM_BYTES:], DISTRUSTED}:
         found.altered.append(seen.refund.id)
+    if row["content_hash"][:FORM_BYTES] != seen.content_hash[:FORM_BYTES]:
+        found.outdated.append(seen.refund.id)
     if len(found.fields) < SHOWN:
         found.fields[seen.refund.id] = changes
 

@@ -35,18 +35,25 @@ class Reads:
     by_class: dict[str, int]
 
 
-async def accounts(connection: Connection, allowance: int | None) -> list[dict[str, Any]]:
+async def accounts(
+    connection: Connection, allowance: int | None, form: bytes
+) -> list[dict[str, Any]]:
     """The status of each account; spans are ``[start, end)`` pairs of ISO instants.
 
-    *allowance* is the reads of 30 days as they were set, if they were.
+    *allowance* is the reads of 30 days as they were set, if they were; *form* is how refunds are decoded now.
     """
     found = await connection.fetch(query("status_accounts"))
     return [
         _status(row, await _last_run(connection, row["id"]))
         | {"failing": _plain(await connection.fetch(query("failing_jobs"), row["id"]))}
+        | {"to_decode_again": await _of_other_forms(connection, row["id"], form)}
         | await _nets(connection, row["id"], allowance)
         for row in found
     ]
+
+
+async def _of_other_forms(connection: Connection, account_id: str, form: bytes) -> int:
+    return int(await connection.fetchval(query("refunds_of_other_forms"), account_id, form))
 
 
 async def reads_of_all(connection: Connection, allowance: int | None) -> list[Reads]:

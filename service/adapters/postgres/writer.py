@@ -96,6 +96,7 @@ async def _change(
     touched = [o.refund.id for o in todo.touched]
     locked = await locked_refunds(connection, account_id, ids, besides=touched)
     changed: list[_Changed] = []
+    reformed: list[Observation] = []
     versions: list[_Version] = []
     for seen in todo.differing:
         row = locked[seen.refund.id]
@@ -105,21 +106,23 @@ async def _change(
             if seen.listed_at is not None:
                 todo.touched.append(seen)
             continue
+        same_form = row["content_hash"][:FORM_BYTES] == seen.content_hash[:FORM_BYTES]
         changes = rows.changes_between(dict(row.items()), seen)
         if not changes:
             written.unchanged += 1
             todo.touched.append(seen)
+            reformed += [] if same_form else [seen]
             continue
         written.changed += 1
         todo.news.append(seen)
         _doubt(todo, seen, row, now)
         changed.append((seen, row["version"] + 1, changes.keys()))
-        same_form = row["content_hash"][:FORM_BYTES] == seen.content_hash[:FORM_BYTES]
         why = source if same_form else "upgrade"
         told = json.dumps(changes, ensure_ascii=False)
         versions.append((seen.refund.id, why, told))
     await _update(connection, account_id, changed)
     await _add_versions(connection, account_id, versions)
+    await _reform(connection, account_id, reformed)
     await _touch(connection, account_id, todo, locked.keys())
 
 
@@ -169,6 +172,16 @@ async def _update(connection: Connection, account_id: str, changed: Sequence[_Ch
         ids = [o.refund.id for o in sent]
         await connection.execute(query("delete_destinations"), account_id, ids)
         await _copy_destinations(connection, account_id, sent)
+
+
+async def _reform(connection: Connection, account_id: str, reformed: Sequence[Observation]) -> None:
+    """Renders again what an older form of ours decoded to the same columns.
+
+    Makes no version, as nothing changed at Stripe: versions keep the text that they were written with.
+    """
+    values = [(o.refund.id, o.raw(), o.content_hash, o.received) for o in reformed]
+    if values:
+        await connection.execute(query("reform_refunds"), account_id, *columns_of(values))
 
 
 async def _touch(

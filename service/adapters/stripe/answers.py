@@ -45,6 +45,8 @@ class Counters:
     failures: Counter[str] = field(default_factory=Counter)
     limited: Counter[str] = field(default_factory=Counter)
     retries: Counter[str] = field(default_factory=Counter)
+    masked: Counter[str] = field(default_factory=Counter)
+    """Values masked in what was written, by the member of the refund that held them."""
     waited_s: float = 0.0
     away: Away | None = None
     """None from Stripe's next answer on, a refusal among them."""

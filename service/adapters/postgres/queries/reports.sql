@@ -133,3 +133,8 @@ SELECT
     (SELECT count(*) FROM refund_sync.recheck WHERE account_id = $1 AND due_at <= $2) AS due,
     (SELECT count(*) FROM refund_sync.recheck WHERE account_id = $1 AND hinted_at IS NOT NULL
         AND why NOT IN ('not found', 'gone')) AS hinted
+
+-- refunds_of_other_forms
+-- How many refunds an older version, or one with other settings, decoded: their digest does not begin with $2.
+SELECT count(*) FROM refund_sync.refund
+WHERE account_id = $1 AND substring(content_hash FOR length($2::bytea)) <> $2

@@ -195,6 +195,13 @@ CROSS JOIN LATERAL (
     WHERE account_id = $1 AND id = n.id OFFSET 0
 ) AS r
 
+-- reform_refunds
+-- The text of locked refunds as it is rendered now, where an older form of ours rendered it otherwise.
+UPDATE refund_sync.refund r SET
+    raw = n.raw, content_hash = n.content_hash, received_hash = coalesce(n.received_hash, r.received_hash)
+FROM unnest($2::text[], $3::jsonb[], $4::bytea[], $5::bytea[]) AS n(id, raw, content_hash, received_hash)
+WHERE r.account_id = $1 AND r.id = n.id
+
 -- touch_refunds
 -- Sharpens the times of locked refunds found as stored: seen and listed earlier than was known, read later. Of one
 -- that has changed since it was compared, only when it was first seen and listed.
