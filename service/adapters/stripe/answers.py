@@ -24,6 +24,9 @@ REASONS = (
     "resource-specific", "none",
 )  # fmt: skip
 """What it may say; none where it is missing."""
+OTHER_REASON = "other"
+EARLIEST_S, LATEST_S = 946_684_800.0, 4_102_444_800.0
+"""The years 2000 to 2099: a Date outside of them is no clock's, and calendars may not reach it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +112,14 @@ class Attempt:
 
 
 def date_of(headers: Mapping[str, str]) -> float | None:
+    """Stripe's clock; None where there is no readable Date, whatever stands there."""
     return _instant(headers.get("Date", ""))
+
+
+def reason_of(headers: Mapping[str, str]) -> str:
+    """What a 429 blames, one of a few words."""
+    reason = headers.get(REASON, "none")
+    return reason if reason in REASONS else OTHER_REASON
 
 
 @lru_cache(maxsize=16)
@@ -117,6 +127,7 @@ def _instant(text: str) -> float | None:
     """Of what an HTTP date says; many answers bear the same."""
     try:
         date = parsedate_to_datetime(text)
-    except ValueError:
+        second = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, ArithmeticError, LookupError, TypeError):
         return None
-    return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
+    return second if EARLIEST_S <= second < LATEST_S else None

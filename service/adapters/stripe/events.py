@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from math import floor
 from typing import TYPE_CHECKING
 
-import msgspec
 import structlog
 
 from service.adapters.stripe.client import LARGEST_PAGE
+from service.adapters.stripe.decode import FAILURES
 from service.adapters.stripe.hints import TYPES, Heard, decode_key, event_in, hint_of
-from service.domain.errors import ProtocolError
 from service.domain.walk import Key, Page
 from service.ports import Reading
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+
+    import msgspec
 
     from service.adapters.stripe.answers import Answer
     from service.adapters.stripe.client import StripeClient
@@ -53,8 +54,9 @@ class StripeEvents:
         answer = await self._client.events(
             types=TYPES, created=created or None, starting_after=ask.after, limit=LARGEST_PAGE
         )
+        found = [(raw, key) for raw in answer.value.data if (key := _key_of(raw))]
         page = Page(
-            [_key_of(raw) for raw in answer.value.data],
+            [key for _, key in found],
             answer.value.has_more,
             answer.settle_bound(self._lag_s),
             floor(answer.date - KEPT_S + MARGIN_S),
@@ -63,14 +65,19 @@ class StripeEvents:
             page,
             answer.observed_at,
             requests=answer.attempts,
-            hints=list(self._hints_of(answer, page)),
+            hints=list(self._hints_of(answer, found)),
         )
 
-    def _hints_of(self, answer: Answer[Listing], page: Page) -> Iterator[Hint]:
+    def _hints_of(
+        self, answer: Answer[Listing], found: Sequence[tuple[msgspec.Raw, Key]]
+    ) -> Iterator[Hint]:
         """Stripe's seconds are taken to the database's clock by what the answer tells of both."""
-        ahead_s = answer.observed_at.timestamp() - answer.date
-        for raw, key in zip(answer.value.data, page.keys, strict=True):
-            at = datetime.fromtimestamp(key.created + ahead_s, UTC) + timedelta(seconds=SLACK_S)
+        asked_s = answer.observed_at.timestamp()
+        ahead_s = asked_s - answer.date
+        for raw, key in found:
+            # No later than this: an odd second may lie beyond all calendars.
+            at_s = min(key.created + ahead_s + SLACK_S, asked_s + SLACK_S)
+            at = datetime.fromtimestamp(max(at_s, 0.0), UTC)
             heard_at = self._heard.at(key.id)
             # One so young is listed again by the next poll.
             if heard_at and (heard_at >= at or at > answer.observed_at):
@@ -83,9 +90,11 @@ class StripeEvents:
                 yield hint._replace(heard=heard_at is not None)
 
 
-def _key_of(raw: msgspec.Raw) -> Key:
+def _key_of(raw: msgspec.Raw) -> Key | None:
+    """None for an event that says neither which it is nor when: it costs the others nothing."""
     try:
         key = decode_key(raw)
-    except msgspec.MsgspecError as error:
-        raise ProtocolError(f"an event has no id or no created second: {error}") from None
+    except FAILURES as error:
+        log.warning("event.unreadable", error=str(error))
+        return None
     return Key(key.created, key.id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isnan
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -71,11 +72,12 @@ def _limited_wait(attempt: int, chance: float) -> float:
 
 
 def _asked_wait(headers: Mapping[str, str]) -> float:
-    """Seconds of ``Retry-After``, capped; 0 where there is none, or a date."""
+    """Seconds of ``Retry-After``, capped; 0 where there is none, or a date, or no number."""
     try:
-        return max(0.0, min(float(headers.get("Retry-After", "0")), LONGEST_WAIT_S))
+        asked_s = float(headers.get("Retry-After", "0"))
     except ValueError:
         return 0.0
+    return 0.0 if isnan(asked_s) else max(0.0, min(asked_s, LONGEST_WAIT_S))
 
 
 def _blamed(headers: Mapping[str, str]) -> Literal["rate", "concurrency"] | None:

@@ -19,7 +19,8 @@ import aiohttp
 import msgspec
 import structlog
 
-from service.adapters.stripe.answers import REASON, Answer, Attempt, Counters, date_of
+from service.adapters.stripe.answers import REASON, Answer, Attempt, Counters, date_of, reason_of
+from service.adapters.stripe.bounds import without_excess
 from service.adapters.stripe.endpoints import LIVE_BASE, STRIPE_VERSION, url_of
 from service.adapters.stripe.errors import (
     FOREIGN_HINT,
@@ -205,7 +206,7 @@ class Transport:
             return None, self._failed(ended, "broken", "an answer without a readable Date")
         try:
             body = sound_json(ended.body)
-            value = decode(body)
+            value, body = _decoded(body, decode)
         except (msgspec.DecodeError, RecursionError) as error:
             words = unexpected(ended.status, ended.body, error)
             return None, self._failed(ended, "broken", words)
@@ -227,7 +228,7 @@ class Transport:
         if isinstance(verdict, Stop):
             self._refuse(ended)
         if ended.status == 429:
-            reason = ended.headers.get(REASON, "none")
+            reason = reason_of(ended.headers)
             self.counters.limited[reason] += 1
             if verdict.lower == "rate":
                 self._limits.slow_down(endpoint, reason, verdict.pause_s)
@@ -274,6 +275,15 @@ class Transport:
             says=ended.words or None,
             after_s=round(verdict.after_s, 3),
         )
+
+
+def _decoded(body: bytes, decode: Callable[[bytes], T]) -> tuple[T, bytes]:
+    """The value, and what it was decoded from: nesting that no decoder bears is cut from one object alone."""
+    try:
+        return decode(body), body
+    except RecursionError:
+        body = without_excess(body)
+        return decode(body), body
 
 
 async def _bounded_body(response: aiohttp.ClientResponse) -> bytes:
