@@ -58,13 +58,14 @@ class Ask:
 class Claim:
     """This span has been read whole; *rows* objects of it were kept, *digest* is of their ids.
 
-    *listed* are the ids of all that was listed in it, kept or not.
+    *listed* are the ids of all that was listed in it, *odd* those of them that were not kept.
     """
 
     span: Span
     rows: int
     digest: int
     listed: frozenset[str] = frozenset()
+    odd: frozenset[str] = frozenset()
 
 
 def digest_of(ids: Iterable[str]) -> int:
@@ -82,7 +83,8 @@ def digest_of(ids: Iterable[str]) -> int:
 def claim_of(span: Span, keys: Iterable[Key]) -> Claim:
     inside = [key for key in keys if span.holds(key.created)]
     ids = {key.id for key in inside if key.kept}
-    return Claim(span, len(ids), digest_of(ids), frozenset(key.id for key in inside))
+    listed = frozenset(key.id for key in inside)
+    return Claim(span, len(ids), digest_of(ids), listed, listed - ids)
 
 
 @dataclass(slots=True)

@@ -145,8 +145,14 @@ class Rereader:
             await self._put_off(due, one, began, error)
             return
         self.progress.requests += sum(reading.requests for reading in readings)
-        self.progress.written.add(await self.store.write(Batch(readings, [], source)))
-        if one.kind == "charge" or one.why in ALWAYS_ALONE or not _whole(readings):
+        written = await self.store.write(Batch(readings, [], source))
+        self.progress.written.add(written)
+        if (
+            one.kind == "charge"
+            or one.why in ALWAYS_ALONE
+            or written.quarantined
+            or not _whole(readings)
+        ):
             begins = min((reading.observed_at for reading in readings), default=began)
             await due.read([one], begins, self.clock.now())
 

@@ -96,11 +96,17 @@ async def lock_coverage(connection: Connection, account_id: str, streams: Sequen
 
 
 class _Other(NamedTuple):
-    """A stored refund that a listing of its second may not tell; *second* is None where it is listed."""
+    """A refund that a listing of its second tells too little of.
+
+    It is in quarantine (*second* is None), stored from an earlier read or not; or it is not listed any more.
+    """
 
     id: str
-    first_listed_at: datetime
+    first_listed_at: datetime | None
     second: int | None = None
+
+    def is_stored_by(self, observed_at: datetime) -> bool:
+        return self.first_listed_at is not None and self.first_listed_at <= observed_at
 
 
 async def _counted_besides(
@@ -108,26 +114,31 @@ async def _counted_besides(
 ) -> list[_Other]:
     if not proofs:
         return []
-    odd = await connection.fetch(query("stored_though_odd"), account_id, REFUNDS)
+    listed = frozenset[str]().union(
+        *(p.claim.listed for p in proofs if p.stream.startswith(REFUNDS))
+    )
+    odd = await connection.fetch(query("in_quarantine"), account_id, REFUNDS, list(listed))
     spans = [range_of(span) for span in merged([p.claim.span for p in proofs])]
     unlisted = await connection.fetch(query("stored_though_unlisted"), account_id, spans)
     return [_Other(*row) for row in odd] + [_Other(r[0], r[2], r[1]) for r in unlisted]
 
 
 def _counted(proof: Proof, others: Sequence[_Other]) -> tuple[int, int]:
-    """Rows and digest of what a claim holds."""
+    """Rows and digest of what a claim holds: what was kept, and is stored."""
     claim = proof.claim
-    ids = {
-        other.id
-        for other in others
-        if other.first_listed_at <= proof.observed_at
-        and (
-            other.id in claim.listed
-            if other.second is None
-            else other.id not in claim.listed and claim.span.holds(other.second)
-        )
-    }
-    return claim.rows + len(ids), claim.digest ^ digest_of(ids)
+    more, fewer = set(), set()
+    for other in others:
+        is_stored = other.is_stored_by(proof.observed_at)
+        if other.second is not None:
+            is_counted = (
+                is_stored and other.id not in claim.listed and claim.span.holds(other.second)
+            )
+            more |= {other.id} if is_counted else set()
+        elif other.id in claim.odd and is_stored:
+            more.add(other.id)
+        elif other.id in claim.listed - claim.odd and not is_stored:
+            fewer.add(other.id)
+    return claim.rows + len(more) - len(fewer), claim.digest ^ digest_of(more | fewer)
 
 
 async def queue_unlisted(

@@ -109,8 +109,8 @@ def translated(*, role: str = "") -> Iterator[None]:
 
 
 def _says_closed(error: BaseException | None) -> bool:
-    """Whether it says so, or came of clearing up after what did."""
-    while isinstance(error, asyncpg.InterfaceError):
+    """Whether it says so, or came of clearing up after what did. A value that cannot be encoded may say anything."""
+    while isinstance(error, asyncpg.InterfaceError) and not isinstance(error, ValueError):
         if "clos" in str(error) or isinstance(error.__context__, _AWAY):
             return True
         error = error.__context__

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
+import structlog
+
 from service.adapters.postgres import rechecks
+from service.adapters.postgres.halves import write_parts
 from service.adapters.postgres.queries import query
 
 if TYPE_CHECKING:
@@ -16,6 +20,8 @@ if TYPE_CHECKING:
     from service.domain.refund import Hint
     from service.ports import Batch, Clock
 
+log = structlog.get_logger(__name__)
+
 
 class PostgresHinted:
     """Implements ``intake.Hinted``. Who waits for an answer gives it a database of little patience."""
@@ -25,6 +31,21 @@ class PostgresHinted:
         self._clock = clock
 
     async def hint(self, hints: Mapping[str, Sequence[Hint]]) -> dict[str, int]:
+        """All in one transaction; one by one where the database refuses the data of one, which is lost."""
+        new: Counter[str] = Counter()
+        each = [(account_id, hint) for account_id in sorted(hints) for hint in hints[account_id]]
+
+        async def write(part: Sequence[tuple[str, Hint]]) -> None:
+            found: dict[str, list[Hint]] = {}
+            for account_id, hint in part:
+                found.setdefault(account_id, []).append(hint)
+            new.update(await self._write(found))
+
+        for (account_id, hint), reason in await write_parts(each, write):
+            log.warning("hint.refused", account_id=account_id, kind=hint.kind, reason=reason)
+        return dict(new)
+
+    async def _write(self, hints: Mapping[str, Sequence[Hint]]) -> dict[str, int]:
         async def write(connection: Connection) -> dict[str, int]:
             found = await connection.fetch(query("known_accounts"), sorted(hints))
             return {

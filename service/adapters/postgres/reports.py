@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from service.adapters.postgres.queries import query
 from service.adapters.postgres.rechecks import days_of
+from service.adapters.postgres.rows import json_number
 from service.domain import pace
 from service.domain.recheck import DAY_S, due_days, is_late
 from service.domain.span import Span, clipped, gaps, instant
@@ -215,14 +216,15 @@ async def _all_of(connection: Connection, row: asyncpg.Record, refund_id: str) -
     return {
         "account_id": account_id,
         "covered": row["covered"],
-        **{part: json.loads(row[part]) if row[part] else None for part in parts},
-        "balance_transactions": [json.loads(line["line"]) for line in ledger],
+        **{part: _json(row[part]) for part in parts},
+        "balance_transactions": [_json(line["line"]) for line in ledger],
         "recheck": _plain(recheck),
-        "versions": [
-            {**entry, "changes": json.loads(entry["changes"]) if entry["changes"] else None}
-            for entry in _plain(versions)
-        ],
+        "versions": [{**entry, "changes": _json(entry["changes"])} for entry in _plain(versions)],
     }
+
+
+def _json(text: str | None) -> Any:
+    return json.loads(text, parse_float=json_number) if text else None
 
 
 def _plain(found: Any) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from service.domain.refund import BalanceTransaction, Charge, ChargeLink, Destination, Refund
@@ -108,7 +109,13 @@ def changes_between(stored: Mapping[str, Any], seen: Observation) -> dict[str, l
 
 
 def _parsed(text: str | None) -> Any:
-    return None if text is None else json.loads(text)
+    return None if text is None else json.loads(text, parse_float=json_number)
+
+
+def json_number(text: str) -> float | str:
+    """A number that Python's floats cannot hold stays text: as infinity it would be no JSON any more."""
+    number = float(text)
+    return number if isfinite(number) else text
 
 
 def _told(field: str, value: Any) -> Any:

@@ -11,7 +11,9 @@ import asyncpg
 import stamina
 import structlog
 
+from service.adapters.postgres.apart import Apart
 from service.adapters.postgres.faults import translated
+from service.adapters.postgres.halves import REFUSALS, reason_of
 from service.adapters.postgres.queries import query
 from service.adapters.postgres.rows import time_of
 from service.adapters.postgres.writer import write_batch
@@ -176,6 +178,14 @@ class PostgresStore:
         await self._database.execute("settle_account", self._account_id, time_of(bound))
 
     async def write(self, batch: Batch) -> Written:
+        """In one transaction; in parts where the database refuses the data of an object in it."""
+        try:
+            return await self._write(batch)
+        except REFUSALS as error:
+            log.warning("batch.refused", account_id=self._account_id, reason=reason_of(error))
+            return await Apart(batch, self._write).run()
+
+    async def _write(self, batch: Batch) -> Written:
         """However often other commands add the same rows meanwhile."""
         for attempt in range(COPY_RACES):
 

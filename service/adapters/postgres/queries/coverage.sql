@@ -38,15 +38,15 @@ WHERE (c.covered IS NULL OR NOT c.covered @> n.span)
 ORDER BY n.place
 RETURNING span
 
--- stored_though_odd
--- Refunds that wait in quarantine and were decoded, and listed, before.
+-- in_quarantine
+-- Which of these refunds are in quarantine, and when a list first named those that are stored from before.
 SELECT q.object_id AS id, r.first_listed_at
 FROM refund_sync.quarantine q
-CROSS JOIN LATERAL (
+LEFT JOIN LATERAL (
     SELECT first_listed_at FROM refund_sync.refund
-    WHERE account_id = $1 AND id = q.object_id AND first_listed_at IS NOT NULL OFFSET 0
-) AS r
-WHERE q.account_id = $1 AND q.stream = $2 AND q.resolved_at IS NULL
+    WHERE account_id = $1 AND id = q.object_id OFFSET 0
+) AS r ON true
+WHERE q.account_id = $1 AND q.stream = $2 AND q.resolved_at IS NULL AND q.object_id = ANY($3::text[])
 
 -- stored_though_unlisted
 -- Refunds of these spans that were listed once, and are known to be listed no more.
