@@ -144,6 +144,7 @@ def asked(account_id: str, ids: list[str], seconds: list[int]) -> dict[str, tupl
         "anything_waits": (a,), "lock_refunds": (a, ids), "stored_refunds": (a, ids),
         "update_refunds": (a, *changed), "update_charge_links": (a, ids, charges, none, none, none, none, none),
         "leftovers": (a, ids), "delete_destinations": (a, ids), "add_versions": (a, ids, ["x"] * count, none),
+        "reform_refunds": (a, ids, ["{}"] * count, [b"x"] * count, none),
         "touch_refunds": (a, ids, some, some, [b""] * count, [True] * count, [True] * count),
         "update_charges": (a, charges, [1] * count, none, none, ["eur"] * count, some, none, none, none, none,
                            none, [b"x"] * count, [LATER] * count),
@@ -172,7 +173,7 @@ def asked(account_id: str, ids: list[str], seconds: list[int]) -> dict[str, tupl
         "extend_claim": (a, "refunds", asyncpg.Range(1 << 41, (1 << 41) + 9), NOW),
         "add_claims": (a, "refunds", None, spans, [1] * count, [0] * count, some),
         "add_coverage": (a, "refunds", spans), "subtract_coverage": (a, "refunds", spans),
-        "revoke": (a, "refunds", None, spans[:1], NOW), "stored_though_odd": (a, "refunds"),
+        "revoke": (a, "refunds", None, spans[:1], NOW), "in_quarantine": (a, "refunds", ids),
         "stored_though_unlisted": (a, spans), "begin_run": (RUN, a, "x", None), "end_run": (RUN, "ok", None),
         "end_lost_runs": (a, timedelta(hours=1)), "merge_idle_run": (RUN,),
         "progress_run": (RUN, 1, 1, 1, 1, 1, 1, 1, None, 1, 1, 1), "newest_refunds": (a,),
@@ -191,7 +192,8 @@ EXEMPT = {
     "days", "waiting", "rechecks_late", "rechecks_waiting", "misdated", "oldest_open",
     # Reports that people ask for.
     "currencies_stored", "database_role", "failing_jobs", "last_run", "open_event_gaps", "show_ledger", "show_quarantine",
-    "show_recheck", "show_refund", "show_versions", "status_accounts", "summary_by_currency", "summary_by_month",
+    "show_recheck", "show_refund", "show_versions", "status_accounts", "refunds_of_other_forms",
+    "summary_by_currency", "summary_by_month",
     # Tables of a few rows, and no table at all.
     "account", "account_of_key", "count_reads", "database_mode", "database_time", "end_sessions", "foreign_objects",
     "lease_holder", "lease_state", "lock_migrations", "meet_account", "open_lease", "reads_by_class",

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from service.adapters.postgres.halves import REFUSALS, reason_of, write_parts
-from service.adapters.postgres.writer import latest_by_id
+from service.adapters.postgres.halves import REFUSALS, write_parts
+from service.adapters.postgres.sorting import latest_by_id
 from service.domain.refund import Undecodable
 from service.domain.walk import Page
 from service.ports import Batch, Reading, Written
@@ -35,11 +35,13 @@ class Apart:
 
     batch: Batch
     write: Callable[[Batch], Awaitable[Written]]
+    now: datetime
+    """On the database's clock."""
     written: Written = field(default_factory=Written)
 
     async def run(self) -> Written:
         """Raises what the database raises at the claims alone: those are our own."""
-        seen = latest_by_id([o for r in self.batch.readings for o in r.observations])
+        seen = latest_by_id([o for r in self.batch.readings for o in r.observations], self.now)
         odd = [
             _reading(o.observed_at, undecodable=[_undecodable(o, why)])
             for o, why in await self._refused(seen)

@@ -183,7 +183,7 @@ class PostgresStore:
             return await self._write(batch)
         except REFUSALS as error:
             log.warning("batch.refused", account_id=self._account_id, reason=reason_of(error))
-            return await Apart(batch, self._write).run()
+            return await Apart(batch, self._write, self._database.clock.now()).run()
 
     async def _write(self, batch: Batch) -> Written:
         """However often other commands add the same rows meanwhile."""

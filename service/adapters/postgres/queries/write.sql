@@ -200,7 +200,11 @@ CROSS JOIN LATERAL (
 UPDATE refund_sync.refund r SET
     raw = n.raw, content_hash = n.content_hash, received_hash = coalesce(n.received_hash, r.received_hash)
 FROM unnest($2::text[], $3::jsonb[], $4::bytea[], $5::bytea[]) AS n(id, raw, content_hash, received_hash)
-WHERE r.account_id = $1 AND r.id = n.id
+WHERE r.id = n.id AND r.ctid = ANY(ARRAY(
+    SELECT t.ctid FROM unnest($2::text[]) AS k(id) CROSS JOIN LATERAL (
+        SELECT ctid FROM refund_sync.refund WHERE account_id = $1 AND id = k.id OFFSET 0
+    ) AS t
+))
 
 -- touch_refunds
 -- Sharpens the times of locked refunds found as stored: seen and listed earlier than was known, read later. Of one
