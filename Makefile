@@ -5,6 +5,7 @@ PYTHON := $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	$$python -c '$(NEW_ENOUGH)' 2>/dev/null && echo $$python && exit; done; echo python3)
 endif
 VENV := .venv
+PYTEST = $(BIN)/pytest --numprocesses=auto --dist=worksteal
 BIN := $(VENV)/bin
 CONSTRAINTS := $(VENV)/constraints.txt
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint $(CONSTRAINTS)
@@ -22,7 +23,7 @@ demo: $(VENV)/.run ## install, then show the main job on 20,000 refunds; about a
 	@$(BIN)/refund-sync demo
 
 test: $(VENV)/.dev ## run all tests
-	@$(BIN)/pytest
+	@$(PYTEST)
 
 check: $(VENV)/.dev ## format, lint, types, layers, dependencies, then the tests
 	$(BIN)/ruff format --check .
@@ -30,7 +31,7 @@ check: $(VENV)/.dev ## format, lint, types, layers, dependencies, then the tests
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/deptry .
-	$(BIN)/pytest
+	$(PYTEST)
 
 bench: $(VENV)/.dev ## print speed and memory, side by side; takes a while
 	@$(BIN)/python -m tests.bench
