@@ -146,14 +146,15 @@ def test_stripe_out_of_reach_ends_with_6_after_the_deadline(shell: Shell) -> Non
     assert "Stripe gave no good answer" in ended.err
 
 
-def test_a_database_out_of_reach_ends_with_5_naming_the_setting_without_its_password(
+def test_an_address_out_of_reach_or_malformed_is_named_by_its_setting_without_its_password(
     shell_without_database: Shell,
 ) -> None:
     addresses = (NOWHERE, "nonsense", "postgresql://finance:hunter2hunter@[bad/refunds")
-    for ended in shell_without_database.in_turn(
+    ended_so = shell_without_database.in_turn(
         [("status",)] * 3, [{"DATABASE_URL": dsn} for dsn in addresses]
-    ):
-        assert (ended.code, ended.out) == (5, "")
+    )
+    for ended, code in zip(ended_so, (5, 3, 3), strict=True):
+        assert (ended.code, ended.out) == (code, "")
         assert "DATABASE_URL" in ended.err
         assert "hunter2" not in ended.err
 
