@@ -76,6 +76,10 @@ class ListSource(Protocol):
         """One page of the list. Raises StripeAwayError past the deadline, AccessError, ProtocolError."""
         ...
 
+    def free_in_s(self) -> float:
+        """At least so long a read that is asked for now waits for the limits; ``inf``: until another ends."""
+        ...
+
 
 class RefundSource(ListSource, Protocol):
     """Stripe's refunds of one account."""

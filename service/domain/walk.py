@@ -110,6 +110,8 @@ class _Drain:
 class Walk:
     """Reads one slice from its newest second down; its older part can be cut off at any time.
 
+    *pace* is the seconds that fill a page, as a newer slice found them.
+
     Alternate ``ask`` and ``feed``. ``feed`` returns the claim that the page proves with its own rows,
     or None. While ``draining``, commit the rows of each page before feeding the next: the claim of
     that second stands on all of them.
@@ -119,7 +121,8 @@ class Walk:
         self._lower = lower
         self._upper = upper
         self._pace = pace
-        self._anchor: str | None = None
+        self._last: float | None = None
+        self._anchor: Key | None = None
         self._drain: _Drain | None = None
         self._rereads = 0
         self.done = upper is not None and lower >= upper
@@ -138,12 +141,13 @@ class Walk:
         _check_order(ask, page)
         if self._drain:
             return self._feed_drain(self._drain, page)
-        if self._anchor is not None and all(key.id != self._anchor for key in page.keys):
-            self._read_again()
+        if self._anchor and all(key.id != self._anchor.id for key in page.keys):
+            self._read_again(self._anchor)
             return None
         self._rereads = 0
         if not page.has_more:
             return self._finish(page)
+        self._learn(page)
         oldest = page.keys[-1].created
         if self._upper is not None and oldest + 1 >= self._upper:
             self._drain = _Drain(oldest, page.keys[-1].id, page.settle_bound, page.floor)
@@ -153,28 +157,58 @@ class Walk:
 
     def pages_left(self) -> float:
         """Estimated reads left beyond the one in flight; zero while nothing is known."""
-        if self.done or self._pace is None or self._upper is None:
+        rest = self._rest()
+        if rest is None or self._pace is None or rest <= self._lower:
             return 0.0
-        return max(0.0, (self._upper - self._lower) / self._pace - 1)
+        return (rest - self._lower) / self._pace + bool(self._drain)
+
+    @property
+    def is_read(self) -> bool:
+        """Whether a page of its own tells what is left; before, the pages of a newer slice do."""
+        return self._last is not None
 
     def split(self) -> Walk | None:
-        """Cuts off the older half of what is left beyond the read in flight, as a walk of its own.
+        """Cuts off the older part of what is left beyond the read in flight, as a walk of its own.
 
-        A page in flight for the wider span stays valid: what it proves is clipped to what is left here.
+        Half of the pages stay here, at the pace of the last one where it was denser than most: what is
+        dense goes on for a while. Beside a second that is being drained nothing stays. A page in flight for
+        the wider span stays valid: what it proves is clipped to what is left here.
         """
-        if self._upper is None or self._pace is None:
+        rest = self._rest()
+        if rest is None or self._upper is None or self._pace is None:
             return None
-        cut = (self._lower + self._upper - int(self._pace)) // 2
+        pace = min(self._pace, self._last or self._pace)
+        cut = rest if self._drain else rest - int(self.pages_left() / 2 * pace)
         if not self._lower < cut < self._upper:
             return None
         older = Walk(self._lower, cut, pace=self._pace)
-        self._lower = cut
+        self._lower, self._pace = cut, pace
+        if self._anchor and self._anchor.created < cut:
+            self._anchor = None
         return older
+
+    def hear(self, lower: int, upper: int, pace: float) -> None:
+        """All of ``[lower, upper)`` was seen, in pages of that many seconds: no guess stands against it."""
+        if self._upper is not None and lower <= self._lower and self._upper <= upper:
+            self._pace = self._last = pace
+
+    def _rest(self) -> int | None:
+        """The second below which no read is in flight, as far as can be told."""
+        if self.done or self._upper is None or self._pace is None:
+            return None
+        return self._drain.second if self._drain else self._upper - int(self._last or self._pace)
+
+    def _learn(self, page: Page) -> None:
+        """How many seconds fill a page: the last, and a mean in which each counts twice the one before.
+
+        The mean, as one hot second tells little of a year.
+        """
+        self._last = max(1.0, page.keys[0].created - page.keys[-1].created)
+        self._pace = self._last if self._pace is None else (self._pace + self._last) / 2
 
     def _advance(self, page: Page, oldest: int) -> Claim | None:
         claim = self._claim(oldest + 1, page)
-        self._pace = max(1.0, (page.keys[0].created - oldest) * PAGE_SIZE / len(page.keys))
-        self._anchor = page.keys[-1].id
+        self._anchor = page.keys[-1]
         self._upper = oldest + 1
         self.done = self._upper <= self._lower
         return claim
@@ -199,15 +233,15 @@ class Walk:
         self._drain = None
         self._upper = drain.second
         self.done = self._upper <= self._lower
-        self._anchor = older.id if older and older.created >= self._lower else None
+        self._anchor = older if older and older.created >= self._lower else None
         settled = max(self._lower, drain.floor) <= drain.second < drain.settle_bound
         return drain.claim() if settled else None
 
-    def _read_again(self) -> None:
+    def _read_again(self, anchor: Key) -> None:
         self._rereads += 1
         if self._rereads > REREADS:
             raise ProtocolError(
-                f"a list no longer holds {self._anchor}, where its last page ended",
+                f"a list no longer holds {anchor.id}, where its last page ended",
                 hint="Nothing false was recorded. Run the same command again.",
             )
 
@@ -225,37 +259,3 @@ def _check_order(ask: Ask, page: Page) -> None:
         raise ProtocolError(f"a page reaches above its filter: {keys[0].id}")
     if ask.after is not None and any(key.id == ask.after for key in keys):
         raise ProtocolError(f"a page holds its own cursor: {ask.after}")
-
-
-class Frontier:
-    """The unread slices of a job, newest first, shared out among workers."""
-
-    MIN_PAGES = 1.5
-    """A slice with less than this left is not worth cutting: its end would be two part-filled pages."""
-
-    def __init__(self, wanted: Sequence[Span], *, open_top: bool = False) -> None:
-        newest_first = sorted(wanted, reverse=True)
-        self._waiting = [Walk(span.start, span.end) for span in newest_first]
-        if open_top and newest_first:
-            self._waiting[0] = Walk(newest_first[0].start, None)
-        self._active: list[Walk] = []
-
-    @property
-    def done(self) -> bool:
-        return not self._waiting and not self._active
-
-    def take(self) -> Walk | None:
-        """The newest waiting slice, else the older half of the largest active one, else None for now."""
-        walk = self._waiting.pop(0) if self._waiting else self._steal()
-        if walk:
-            self._active.append(walk)
-        return walk
-
-    def leave(self, walk: Walk) -> None:
-        self._active.remove(walk)
-
-    def _steal(self) -> Walk | None:
-        largest = max(self._active, key=Walk.pages_left, default=None)
-        if largest is None or largest.pages_left() < self.MIN_PAGES:
-            return None
-        return largest.split()

@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING
 
+from service.domain.frontier import Frontier
 from service.domain.recheck import DAY_S
 from service.domain.span import Span, clipped, gaps, merged, span_or_none, total_seconds
-from service.domain.walk import Claim, Frontier, Walk, claim_of
+from service.domain.walk import Claim, Walk, claim_of
 from service.ports import Batch, Check, Progress, Proof
 
 if TYPE_CHECKING:
@@ -83,6 +85,7 @@ class Cover:
         # Pages of one slice overlap by an object: to one writer, so that no two bring the same row.
         self._queues = [asyncio.Queue[_Work](QUEUE_PAGES // WRITERS) for _ in range(WRITERS)]
         self._moved = asyncio.Event()
+        self._cutting = asyncio.Lock()
         self._began: datetime | None = None
         self._days: set[int] = set()
         self.proven: list[Span] = []
@@ -149,26 +152,43 @@ class Cover:
 
     async def _read_slices(self, frontier: Frontier, queue: asyncio.Queue[_Work]) -> None:
         while not frontier.done:
-            walk = frontier.take()
+            walk = frontier.take() or await self._cut(frontier)
             if walk is None:
-                self._moved.clear()
-                await self._moved.wait()
                 continue
             try:
-                await self._read_slice(walk, queue)
+                await self._read_slice(frontier, walk, queue)
             finally:
                 frontier.leave(walk)
                 self._moved.set()
         self._moved.set()
 
-    async def _read_slice(self, walk: Walk, queue: asyncio.Queue[_Work]) -> None:
+    async def _cut(self, frontier: Frontier) -> Walk | None:
+        """A part of another reader's slice, once a read of it would not have to wait; None if all has changed.
+
+        Whoever reads already comes first, so as many read at once as the limits let through: a slice is
+        cut for no other reason, as its parts end in part-filled pages.
+        """
+        async with self._cutting:
+            await self._gate()
+            self._moved.clear()
+            wait_s, walk = self._source.free_in_s(), None
+            if frontier.done or (wait_s <= 0 and (walk := frontier.cut())):
+                return walk
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait_s if 0 < wait_s < inf else None):
+                    await self._moved.wait()
+        return None
+
+    async def _read_slice(
+        self, frontier: Frontier, walk: Walk, queue: asyncio.Queue[_Work]
+    ) -> None:
         while not walk.done:
             await self._gate()
             ask = walk.ask()
             reading = await self._source.read(ask)
             self._count(reading)
             was_draining = walk.draining
-            claim = walk.feed(ask, reading.page)
+            claim = frontier.feed(walk, ask, reading.page)
             proofs = _proofs(claim, reading, self._covering.stream)
             work = _Work(reading, proofs, asyncio.get_running_loop().create_future())
             await queue.put(work)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import selectors
 from itertools import pairwise
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,6 +24,7 @@ from service.adapters.stripe.limits import (
     Pace,
     Width,
 )
+from tests.virtual_time import run_at_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -32,29 +33,14 @@ RATE = 25.0
 SLACK = 1e-6
 
 
-class JumpingSelector(selectors.SelectSelector):
-    """Instead of waiting it moves the clock, and oversleeps by *late_s*."""
-
-    now = 0.0
-    late_s = 0.0
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if timeout:
-            self.now += timeout + self.late_s
-        return super().select(0)
-
-
 def in_logical_time(
     story: Callable[[Callable[[], float]], Coroutine[Any, Any, None]], *, late_s: float = 0.0
 ) -> None:
-    selector = JumpingSelector()
-    selector.late_s = late_s
-    loop = asyncio.SelectorEventLoop(selector)
-    loop.time = lambda: selector.now  # type: ignore[method-assign] # the point of this loop
-    try:
-        loop.run_until_complete(asyncio.wait_for(story(loop.time), 10_000))
-    finally:
-        loop.close()
+    async def told() -> None:
+        loop = asyncio.get_running_loop()
+        await asyncio.wait_for(story(loop.time), 10_000)
+
+    run_at_once(told(), late_s=late_s)
 
 
 def grants_at(arrivals: list[float], lates: list[float], pace: Pace) -> list[float]:
@@ -319,5 +305,36 @@ def test_a_narrowed_lane_widens_with_time_though_nobody_leaves_it() -> None:
             assert clock() == pytest.approx(WIDEN_S, abs=0.01)
         staying.cancel()
         await asyncio.gather(staying, return_exceptions=True)
+
+    in_logical_time(story)
+
+
+@given(st.integers(0, 12), st.floats(0, 0.5))
+def test_one_who_would_wait_is_told_so_and_never_for_too_long(queued: int, after_s: float) -> None:
+    async def story(clock: Callable[[], float]) -> None:
+        limits = Limits(endpoint_rate=RATE, global_rate=RATE / 2, concurrency=100, clock=clock)
+
+        async def pass_through() -> None:
+            async with limits.permit("GET /v1/refunds"):
+                pass
+
+        others = [asyncio.create_task(pass_through()) for _ in range(queued)]
+        await asyncio.sleep(after_s)
+        told = limits.free_in_s("GET /v1/refunds")
+        asked_at = clock()
+        await pass_through()
+        assert told <= clock() - asked_at + SLACK
+        assert (told == 0) == (clock() == asked_at)
+        await asyncio.gather(*others)
+
+    in_logical_time(story)
+
+
+def test_while_all_lanes_are_taken_nobody_can_tell_when_one_is_free() -> None:
+    async def story(clock: Callable[[], float]) -> None:
+        limits = Limits(endpoint_rate=1000, global_rate=1000, concurrency=1, clock=clock)
+        async with limits.permit("GET /v1/refunds"):
+            assert limits.free_in_s("GET /v1/refunds") == inf
+        assert limits.free_in_s("GET /v1/refunds") < 0.01
 
     in_logical_time(story)

@@ -10,8 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.domain.errors import ProtocolError
+from service.domain.frontier import Frontier
 from service.domain.span import Span, gaps, merged
-from service.domain.walk import Ask, Claim, Frontier, Key, Page, Walk, claim_of
+from service.domain.walk import Ask, Claim, Key, Page, Walk, claim_of
 
 if TYPE_CHECKING:
     from random import Random
@@ -93,7 +94,7 @@ class Job:
             self.stripe.now += self.chance.randint(0, 1)
             if steps - 1 == crash_after:
                 return
-            if len(flights) < 5 and (walk := frontier.take()):
+            if len(flights) < 5 and (walk := frontier.take() or frontier.cut()):
                 flights.append(self._launch(walk, first=True))
             if uncommitted and self.chance.random() < 0.5:
                 self._commit(uncommitted.pop(self.chance.randrange(len(uncommitted))))
@@ -118,7 +119,7 @@ class Job:
         if self.false_pages and flight.anchored and self.chance.random() < 0.2:
             page = Page([], has_more=False, settle_bound=page.settle_bound)
         drains = flight.walk.draining
-        claim = flight.walk.feed(flight.ask, page)
+        claim = frontier.feed(flight.walk, flight.ask, page)
         if drains or flight.walk.draining:
             self._commit((page, claim))
         else:
@@ -199,3 +200,14 @@ def test_a_page_that_contradicts_its_filter_proves_nothing(page: Page, says: str
     walk = Walk(10, 100)
     with pytest.raises(ProtocolError, match=says):
         walk.feed(walk.ask(), page)
+
+
+def test_a_cut_between_a_drained_second_and_the_next_object_is_no_contradiction() -> None:
+    walk = Walk(0, 1_000, pace=100.0)
+    full = Page([Key(999, f"re_{n}") for n in range(4)], has_more=True, settle_bound=1_000)
+    assert walk.feed(walk.ask(), full) is None
+    older = Page([Key(999, "re_last"), Key(10, "re_old")], has_more=True, settle_bound=1_000)
+    assert walk.feed(walk.ask(), older)
+    assert walk.split()
+    newer = Page([], has_more=False, settle_bound=1_000)
+    assert walk.feed(walk.ask(), newer) is not None

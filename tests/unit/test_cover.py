@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from math import inf
 from typing import TYPE_CHECKING
 
 import pytest
@@ -32,6 +33,7 @@ class Listing:
     fail_after: int | None = None
     hang_after: int | None = None
     floor: int = 0
+    free_in: float = 0.0
     asked: list[Ask] = field(default_factory=list)
 
     async def read(self, ask: Ask) -> Reading:
@@ -47,6 +49,9 @@ class Listing:
         keys = [key for key in keys if (ask.lower or 0) <= key.created < (ask.upper or NOW * 2)]
         page = Page(keys[:100], len(keys) > 100, NOW - LAG, self.floor)
         return Reading(page, READ_AT, [], [])
+
+    def free_in_s(self) -> float:
+        return self.free_in
 
     async def fetch(self, object_id: str, *, tries: int | None = None) -> Sequence[Reading]:
         raise NotFoundError(object_id)
@@ -107,6 +112,15 @@ async def test_a_span_is_read_whole_and_covered_by_many_workers() -> None:
     assert store.ids == {key.id for key in source.keys}
     assert await store.covered("refunds") == [WANTED]
     assert len(source.asked) < 60
+
+
+async def test_nothing_is_cut_for_readers_that_the_limits_would_only_keep_waiting() -> None:
+    source, store = Listing(keys_every(100, 5_000), free_in=inf), Memory()
+    await cover_with(source, store).run(Covering([WANTED]))
+    assert await store.covered("refunds") == [WANTED]
+    uppers = [ask.upper or NOW for ask in source.asked]
+    assert uppers == sorted(uppers, reverse=True)
+    assert {ask.lower for ask in source.asked} == {WANTED.start}
 
 
 async def test_what_is_planned_are_the_gaps_and_all_of_it_is_proven_in_the_end() -> None:

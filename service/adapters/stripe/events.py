@@ -48,6 +48,9 @@ class StripeEvents:
         self._lag_s = settle_lag_s
         self._heard = Heard() if heard is None else heard
 
+    def free_in_s(self) -> float:
+        return self._client.free_in_s("GET /v1/events")
+
     async def read(self, ask: Ask) -> Reading:
         bounds = {"gte": ask.lower, "lt": ask.upper}
         created = {name: second for name, second in bounds.items() if second is not None}

@@ -31,6 +31,9 @@ MAX_LATE_S = 0.1
 class State(Protocol):
     """What a gate asks of the limit behind it."""
 
+    spacing_s: float
+    """So much later than the one before passes the next who waits."""
+
     def ready_at(self, now: float) -> float:
         """The instant from which one may pass; ``inf`` while that waits for somebody to leave."""
         ...
@@ -52,7 +55,7 @@ class Pace:
     def __init__(self, rate: float) -> None:
         self.configure(rate)
         self._lowered_at = -inf
-        self._interval = 1 / rate
+        self.spacing_s = 1 / rate
         self._next_at = -inf
         self._paused_until = -inf
 
@@ -72,11 +75,11 @@ class Pace:
 
     def take(self, now: float, arrived: float) -> None:
         slot = max(self._next_at, self._paused_until, arrived, now - MAX_LATE_S)
-        self._interval = 1 / self.rate(now)
-        self._next_at = slot + self._interval
+        self.spacing_s = 1 / self.rate(now)
+        self._next_at = slot + self.spacing_s
 
     def give_back(self) -> None:
-        self._next_at -= self._interval
+        self._next_at -= self.spacing_s
 
     def pause(self, until: float) -> None:
         self._paused_until = max(self._paused_until, until)
@@ -90,6 +93,8 @@ class Pace:
 
 class Width:
     """How many requests at once: one fewer by each concurrency 429, never below one, slowly wider again."""
+
+    spacing_s = inf
 
     def __init__(self, configured: int) -> None:
         self._configured = configured
@@ -146,6 +151,11 @@ class Gate:
                 self._state.give_back()
             self.wake()
             raise
+
+    def free_in_s(self) -> float:
+        """At least so long would one wait who came now; ``inf``: until another leaves."""
+        ahead = max(0.0, self._state.ready_at(self._clock()) - self._clock())
+        return ahead + (self._state.spacing_s * len(self._waiting) if self._waiting else 0.0)
 
     def leave(self) -> None:
         """What was taken is free again."""
@@ -208,6 +218,14 @@ class Limits:
             yield
         finally:
             self._lanes.leave()
+
+    def free_in_s(self, endpoint: str) -> float:
+        """At least so long would a request wait that came now; zero only if it would not.
+
+        ``inf`` where that is until another one ends.
+        """
+        gates = (self._lanes, self._endpoint(endpoint)[1], self._global_gate)
+        return max(gate.free_in_s() for gate in gates)
 
     def slow_down(self, endpoint: str, reason: str, pause_s: float) -> None:
         """A rate 429: lowers the pace that *reason* names, and holds back all who wait for it."""

@@ -79,6 +79,9 @@ class StripeRefunds:
     async def read(self, ask: Ask) -> Reading:
         return await self._page(Query(ask.lower, ask.upper, ask.after))
 
+    def free_in_s(self) -> float:
+        return self._client.free_in_s("GET /v1/refunds")
+
     async def fetch(self, object_id: str, *, tries: int | None = None) -> Sequence[Reading]:
         if object_id.startswith(("ch_", "py_")):
             return await self._pages(Query(charge=object_id), tries)

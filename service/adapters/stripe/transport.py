@@ -108,6 +108,10 @@ class Transport:
         """From now on, no faster than this share of the configured rates."""
         self._limits.slow_to(share)
 
+    def free_in_s(self, endpoint: str) -> float:
+        """As ``Limits.free_in_s``."""
+        return self._limits.free_in_s(endpoint)
+
     async def send(
         self,
         endpoint: str,
