@@ -49,11 +49,11 @@ async def test_killed_again_and_again_while_hints_drain_it_loses_none(
         stage.run("sync")
         stripe.faults(permissions_removed=["rak_event_read"])
         push(stripe, address)
-        slow = Stage(stripe, open_folder, database, settings | {"endpoint_rate": 60})
+        slow = Stage(stripe, open_folder, database, settings | {"endpoint_rate": 40})
         left = []
         for _ in range(KILLS):
             with running(slow) as daemon:
-                stripe.change("metadata", 80)
+                stripe.change("metadata", 160)
                 await _drains(stage)
                 time.sleep(chance.uniform(0, 0.7))
                 daemon.process.kill()

@@ -207,7 +207,7 @@ async def test_commands_beside_a_daemon_that_fills_history_do_the_same_work_and_
 async def test_a_command_goes_at_half_the_rate_while_a_daemon_lives(
     database: str, open_folder: Path
 ) -> None:
-    with simulated_stripe(refunds=12_000, to=days_ago(0)) as stripe:
+    with simulated_stripe(refunds=18_000, to=days_ago(0)) as stripe:
         quiet = {"since": days_ago(30), "sync_interval_s": 300, "endpoint_rate": 40}
         stage = Stage(stripe, open_folder, database, SETTINGS | quiet)
         spans = (SINCE, "2025-05-01"), ("2025-05-01", "2025-09-01")
