@@ -11,29 +11,37 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from service.cli.app import Context, app, run_async
-from service.domain.errors import DatabaseError
+from service.domain.errors import DatabaseError, SettingError
 
 Sql = Annotated[
     bool, Parameter(name="--sql", negative="", help="Print the SQL instead, for a DBA to run.")
+]
+Back = Annotated[
+    bool,
+    Parameter(
+        name="--back", negative="", help="Take the newest revision back, for the version before."
+    ),
 ]
 Arguments = Annotated[str, Parameter(allow_leading_hyphen=True, help="Handed to psql, after --.")]
 
 
 @app.command
-def migrate(*, sql: Sql = False, context: Context) -> None:
+def migrate(*, sql: Sql = False, back: Back = False, context: Context) -> None:
     """Bring the schema of the database up to date."""
+    if sql and back:
+        raise SettingError("--sql prints the way forward only", hint="Run `migrate --back` itself.")
     if sql:
         from service.wiring import places
 
         sys.stdout.write(places.migrations_as_sql())
         return
-    run_async(_migrate(context), stopped="the schema is as it was, or as it is to be")
+    run_async(_migrate(context, back), stopped="the schema is as it was, or as it is to be")
 
 
-async def _migrate(context: Context) -> None:
+async def _migrate(context: Context, back: bool) -> None:
     from service.wiring import places
 
-    done = await places.migrate(context.settings, context.tell)
+    done = await places.migrate(context.settings, context.tell, back=back)
     context.emit(
         {"from": done.from_revision, "to": done.to_revision},
         lambda: (

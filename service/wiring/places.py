@@ -18,6 +18,7 @@ from service.adapters.postgres.migrate import (
     AHEAD,
     BEHIND,
     CURRENT,
+    downgrade,
     offline_sql,
     schema_state,
     upgrade,
@@ -163,9 +164,9 @@ def migrations_as_sql() -> str:
     return offline_sql()
 
 
-async def migrate(settings: Settings, tell: Callable[[str], None]) -> Upgraded:
+async def migrate(settings: Settings, tell: Callable[[str], None], *, back: bool) -> Upgraded:
     async with database_place(settings) as place:
-        return await upgrade(place.dsn, tell=tell)
+        return await (downgrade if back else upgrade)(place.dsn, tell=tell)
 
 
 async def database_checks(database: Database) -> dict[str, str | None]:

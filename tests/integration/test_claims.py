@@ -38,7 +38,7 @@ async def test_rows_and_their_claim_commit_together(store: PostgresStore, pool: 
     assert not await audit(pool)
 
 
-@pytest.mark.parametrize("table", ["refund_version", "balance_transaction", "coverage_claim"])
+@pytest.mark.parametrize("table", ["charge_link", "balance_transaction", "coverage_claim"])
 async def test_a_batch_that_fails_anywhere_leaves_nothing_behind(
     table: str, store: PostgresStore, pool: Pool
 ) -> None:
@@ -95,8 +95,8 @@ PLANTED = {
     "coverage without a claim": "UPDATE refund_sync.coverage SET covered = covered + '{[1,9)}'",
     "coverage that shrank": "UPDATE refund_sync.coverage SET covered = '{}'",
     "a claim of fewer rows": "UPDATE refund_sync.coverage_claim SET rows = rows - 1",
-    "a version that is gone": "DELETE FROM refund_sync.refund_version WHERE version = 2",
-    "a change told wrongly": "UPDATE refund_sync.refund_version"
+    "a version that is gone": "DELETE FROM refund_sync.refund_superseded",
+    "a change told wrongly": "UPDATE refund_sync.refund"
     """ SET changes = '{"status": ["pending", "failed"]}' WHERE version = 2""",
     "a row that was touched": "UPDATE refund_sync.refund SET raw = raw || '{\"status\": 1}'",
 }

@@ -36,7 +36,7 @@ LONG_AGO, LATER = NOW - timedelta(days=300), NOW + timedelta(days=300)
 RUN = UUID(int=7)
 
 TABLES = (
-    "refund", "charge_link", "destination_details", "charge", "balance_transaction", "refund_version",
+    "refund", "charge_link", "destination_details", "charge", "balance_transaction", "refund_superseded",
     "recheck", "quarantine", "coverage_claim", "run", "span_check", "read_count",
 )  # fmt: skip
 FILLED = """
@@ -47,9 +47,9 @@ SELECT account_id, n, 're_' || md5(account_id || n) AS id, to_timestamp({start} 
 ) AS numbers;
 
 INSERT INTO refund_sync.refund (account_id, id, created_at, amount_minor, currency, status, raw, content_hash,
-    version, observed_at, first_seen_at, first_listed_at, received_hash, hidden_at)
+    version, observed_at, first_seen_at, first_listed_at, received_hash, hidden_at, version_observed_at, source)
 SELECT account_id, id, at, 100, 'eur', 'succeeded', '{{}}', 'form', 2, {seen}, {seen}, {seen}, decode(md5(id), 'hex'),
-    CASE WHEN n % 1000 = 0 THEN {seen} END
+    CASE WHEN n % 1000 = 0 THEN {seen} END, {seen}, 'list'
 FROM made;
 
 INSERT INTO refund_sync.charge_link (account_id, refund_id, charge_id)
@@ -65,8 +65,8 @@ INSERT INTO refund_sync.balance_transaction (account_id, id, refund_id, type, re
     fee_minor, net_minor, currency, created_at, available_on, status, content_hash, observed_at)
 SELECT account_id, 'txn_' || id, id, 'refund', 'refund', 1, 0, 1, 'eur', at, at, 'available', '', {seen} FROM made;
 
-INSERT INTO refund_sync.refund_version (account_id, refund_id, version, observed_at, source, raw)
-SELECT account_id, id, 1, {seen}, 'list', '{{}}' FROM made;
+INSERT INTO refund_sync.refund_superseded (account_id, refund_id, version, observed_at, source, raw, left_behind)
+SELECT account_id, id, 1, {seen}, 'list', '{{}}', n % 1000 = 0 FROM made;
 
 INSERT INTO refund_sync.recheck (account_id, kind, object_id, due_at, hinted_at, why)
 SELECT account_id, 'refund', id, {seen}, CASE WHEN n % 3 = 0 THEN {seen} END, 'open' FROM made
@@ -143,7 +143,7 @@ def asked(account_id: str, ids: list[str], seconds: list[int]) -> dict[str, tupl
         "received_so": (a, [b"so"], narrow[0], narrow[0] + timedelta(seconds=ASKED * APART_S), LONG_AGO, LATER),
         "anything_waits": (a,), "lock_refunds": (a, ids), "stored_refunds": (a, ids),
         "update_refunds": (a, *changed), "update_charge_links": (a, ids, charges, none, none, none, none, none),
-        "leftovers": (a, ids), "delete_destinations": (a, ids), "add_versions": (a, ids, ["x"] * count, none),
+        "leftovers": (a, ids), "delete_destinations": (a, ids),
         "reform_refunds": (a, ids, ["{}"] * count, [b"x"] * count, none),
         "touch_refunds": (a, ids, some, some, [b""] * count, [True] * count, [True] * count),
         "update_charges": (a, charges, [1] * count, none, none, ["eur"] * count, some, none, none, none, none,
@@ -185,7 +185,7 @@ def asked(account_id: str, ids: list[str], seconds: list[int]) -> dict[str, tupl
 EXEMPT = {
     # Audits, folds and other upkeep of a day: they look at all that there is, or at a month of it.
     "audit_claims", "audit_coverage", "broken_claims", "foldable_spans", "fold_claims", "fold_runs",
-    "forget_runs", "forget_reads", "redate_rechecks", "hurry_rechecks", "analyze",
+    "forget_runs", "forget_reads", "unmoved_versions", "move_versions", "redate_rechecks", "hurry_rechecks", "analyze",
     # Events that expired: once in an outage of a month.
     "add_event_gap", "close_event_gaps", "redate_event_gaps", "event_gaps", "oldest_owed",
     # Counts of what waits, and days as a whole: bounded by what is due.

@@ -177,9 +177,7 @@ async def test_a_new_form_renders_the_text_again_and_makes_no_version(
     refund = await the_refund(pool)
     assert json.loads(refund["raw"]) == {"note": "4242"}
     assert (refund["content_hash"], refund["received_hash"]) == (later.content_hash, b"new")
-    (version,) = await rows(pool, "refund_version")
-    assert json.loads(version["raw"]) == {"note": "[masked]"}
-    assert refund["version"] == 1
+    assert len(await rows(pool, "refund_version")) == refund["version"] == 1
     same_form = seen(2, b"new!", '{"note": "not rendered"}', b"again")
     assert await store.write(batch_of(same_form)) == written(unchanged=1)
     assert json.loads((await the_refund(pool))["raw"]) == {"note": "4242"}

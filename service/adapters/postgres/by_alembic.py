@@ -29,8 +29,10 @@ def configuration(output: io.StringIO | None = None) -> Config:
     return config
 
 
-async def upgrade(dsn: str, *, lock_timeout_s: float, begun: Callable[[int], object]) -> None:
-    """All that is missing, in one transaction; *begun* is called with the backend's pid.
+async def migrate(
+    dsn: str, back_to: str | None, *, lock_timeout_s: float, begun: Callable[[int], object]
+) -> None:
+    """All that is missing, or *back_to* a revision, in one transaction; *begun* gets the backend's pid.
 
     Raises what the driver raised, as all other database calls do.
     """
@@ -38,7 +40,7 @@ async def upgrade(dsn: str, *, lock_timeout_s: float, begun: Callable[[int], obj
         async with _engine_connection(dsn) as connection:
             await connection.exec_driver_sql(query("lift_limits"))
             begun((await connection.exec_driver_sql("SELECT pg_backend_pid()")).scalar_one())
-            await connection.run_sync(_upgrade, f"{lock_timeout_s * 1000:.0f}ms")
+            await connection.run_sync(_migrate, back_to, f"{lock_timeout_s * 1000:.0f}ms")
     except DBAPIError as error:
         raise _of_driver(error) from None
 
@@ -66,11 +68,14 @@ async def _engine_connection(dsn: str) -> AsyncIterator[Any]:
         await engine.dispose()
 
 
-def _upgrade(connection: SyncConnection, lock_timeout: str) -> None:
+def _migrate(connection: SyncConnection, back_to: str | None, lock_timeout: str) -> None:
     config = configuration()
     config.attributes["connection"] = connection
     config.attributes["lock_timeout"] = lock_timeout
-    command.upgrade(config, "head")
+    if back_to:
+        command.downgrade(config, back_to)
+    else:
+        command.upgrade(config, "head")
 
 
 def offline_sql() -> str:

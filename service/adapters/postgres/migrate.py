@@ -1,4 +1,4 @@
-"""Brings the schema up to date, forward only, and tells where it stands.
+"""Brings the schema up to date, or one revision back, and tells where it stands.
 
 Every command asks where it stands, and hardly any migrates: alembic and SQLAlchemy, which take longer to
 load than all else together, are imported where a migration runs.
@@ -18,6 +18,7 @@ import service
 from service.adapters.postgres.connect import connect
 from service.adapters.postgres.faults import translated
 from service.adapters.postgres.ground import check_ground, refusal_of
+from service.adapters.postgres.moving import move_versions
 from service.adapters.postgres.obstacles import Patience, Waiting
 from service.adapters.postgres.queries import query
 from service.domain.errors import SchemaError
@@ -102,13 +103,41 @@ async def upgrade(
     try:
         with translated():
             async with guard.transaction():
-                return await _upgraded(dsn, guard, Waiting(guard, patience, tell or _log))
+                done = await _upgraded(dsn, guard, Waiting(guard, patience, tell or _log))
+            await move_versions(guard, tell or _log)
+            return done
     finally:
         await guard.close()
 
 
+async def downgrade(
+    dsn: str, *, patience: Patience = PATIENCE, tell: Callable[[str], None] | None = None
+) -> Upgraded:
+    """To the revision before the newest, for an older program. Raises as ``upgrade``."""
+    guard = await connect(dsn, command_limit_s=None)
+    try:
+        with translated():
+            async with guard.transaction():
+                return await _downgraded(dsn, guard, Waiting(guard, patience, tell or _log))
+    finally:
+        await guard.close()
+
+
+async def _downgraded(dsn: str, guard: Connection, waiting: Waiting) -> Upgraded:
+    await guard.execute(query("lift_limits"))
+    await waiting.for_turn()
+    state = await schema_state(guard)
+    newest, before = known_revisions()[:2]
+    if state.name != CURRENT:
+        raise SchemaError(
+            f"the database schema is {state}", hint=f"Only revision {newest} can be taken back."
+        )
+    await _migrated(dsn, waiting, before)
+    return Upgraded(newest, before)
+
+
 def _log(news: str) -> None:
-    log.info("migration.waited", news=news)
+    log.info("migration.told", news=news)
 
 
 async def _upgraded(dsn: str, guard: Connection, waiting: Waiting) -> Upgraded:
@@ -122,11 +151,11 @@ async def _upgraded(dsn: str, guard: Connection, waiting: Waiting) -> Upgraded:
     return Upgraded(state.revision, state.newest)
 
 
-async def _migrated(dsn: str, waiting: Waiting) -> None:
+async def _migrated(dsn: str, waiting: Waiting, back_to: str | None = None) -> None:
     from service.adapters.postgres import by_alembic  # noqa: PLC0415 - see above
 
     async def migrate(lock_timeout_s: float, begun: Callable[[int], object]) -> None:
-        await by_alembic.upgrade(dsn, lock_timeout_s=lock_timeout_s, begun=begun)
+        await by_alembic.migrate(dsn, back_to, lock_timeout_s=lock_timeout_s, begun=begun)
 
     try:
         await waiting.for_locks(migrate)

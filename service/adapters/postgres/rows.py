@@ -20,7 +20,7 @@ REFUND_COLUMNS = (
     "failure_reason", "pending_reason", "receipt_number", "description", "metadata",
     "presentment_amount_minor", "presentment_currency", "next_action_type",
     "next_action_expires_at", "customer_id", "payment_method_id", "raw", "content_hash", "version",
-    "observed_at", "first_seen_at", "first_listed_at", "received_hash",
+    "observed_at", "first_seen_at", "first_listed_at", "received_hash", "version_observed_at", "source",
 )  # fmt: skip
 CHARGE_LINK_COLUMNS = ("account_id", "refund_id", *ChargeLink._fields)
 DESTINATION_COLUMNS = ("account_id", "refund_id", *Destination._fields)
@@ -56,7 +56,7 @@ def refund_values(refund: Refund) -> tuple[Any, ...]:
     return tuple(values)
 
 
-def new_refund(account_id: str, seen: Observation, version: int) -> tuple[Any, ...]:
+def new_refund(account_id: str, seen: Observation, version: int, source: str) -> tuple[Any, ...]:
     """A row of ``REFUND_COLUMNS``."""
     return (
         account_id,
@@ -68,11 +68,13 @@ def new_refund(account_id: str, seen: Observation, version: int) -> tuple[Any, .
         min(seen.observed_at, seen.listed_at or seen.observed_at),
         seen.listed_at,
         seen.received,
+        seen.observed_at,
+        source,
     )
 
 
-def changed_refund(seen: Observation, version: int) -> tuple[Any, ...]:
-    """What the query ``update_refunds`` takes of one refund."""
+def changed_refund(seen: Observation, version: int, source: str, changes: str) -> tuple[Any, ...]:
+    """What the query ``update_refunds`` takes of one refund; *changes* is JSON."""
     return (
         *refund_values(seen.refund),
         seen.raw(),
@@ -81,6 +83,8 @@ def changed_refund(seen: Observation, version: int) -> tuple[Any, ...]:
         seen.observed_at,
         seen.listed_at,
         seen.received,
+        source,
+        changes,
     )
 
 

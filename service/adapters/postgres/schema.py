@@ -138,14 +138,40 @@ refund = sa.Table(
         "Digest of all that the list sent of it, to tell at once that nothing is new.",
         nullable=True,
     ),
+    maybe(
+        instant,
+        "version_observed_at",
+        "When we asked Stripe and this version was first seen, by the database's clock; observed_at is when"
+        " it was last seen so.",
+    ),
+    column(
+        "recorded_at",
+        sa.DateTime(timezone=True),
+        "When this version was written here.",
+        nullable=True,
+        server_default=NOW,
+    ),
+    maybe(
+        text,
+        "source",
+        "What found this version: list, second look, recheck, hint, verify, fetch, cancel; upgrade where only"
+        " our own form changed. Empty while the version is in refund_superseded still, from where migrate"
+        " moves it.",
+    ),
+    maybe(
+        json_,
+        "changes",
+        "What this version changed: {field: [before, after]}; empty for the first.",
+    ),
     sa.Index("refund_created", "account_id", "created_at"),
+    sa.Index("refund_unmoved", "account_id", "id", postgresql_where=sa.text("source IS NULL")),
     sa.Index(
         "refund_hidden",
         "account_id",
         "created_at",
         postgresql_where=sa.text("hidden_at IS NOT NULL"),
     ),
-    comment="Refunds, each as it was last seen. Its earlier versions are in refund_version.",
+    comment="Refunds, each as it was last seen. All versions are in refund_version.",
 )
 
 charge_link = sa.Table(
@@ -209,8 +235,8 @@ destination_details = sa.Table(
     comment="Where the money went. No row where Stripe tells nothing.",
 )
 
-refund_version = sa.Table(
-    "refund_version",
+refund_superseded = sa.Table(
+    "refund_superseded",
     metadata,
     key("account_id", ACCOUNT),
     key("refund_id", "Refund (re_… or pyr_…)."),
@@ -229,7 +255,17 @@ refund_version = sa.Table(
         nullable=True,
     ),
     column("raw", pg.JSONB(), "The refund as Stripe sent it then, personal data masked."),
-    comment="Every version of every refund that was ever seen. Rows are added, never changed.",
+    column(
+        "left_behind",
+        sa.Boolean(),
+        "True for the last version of a refund whose row somebody deleted here; empty otherwise.",
+        nullable=True,
+    ),
+    sa.Index(
+        "refund_superseded_left_behind", "account_id", postgresql_where=sa.text("left_behind")
+    ),
+    comment="Versions of refunds that another one followed. Rows are added, never changed. The current version"
+    " is the refund's own row; refund_version shows both.",
 )
 
 balance_transaction = sa.Table(

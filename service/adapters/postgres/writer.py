@@ -18,8 +18,9 @@ from service.adapters.postgres.sorting import Sorted, latest_by_id, sort
 from service.ports import FETCH, Written
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, KeysView, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
+    from typing import Any
     from uuid import UUID
 
     import asyncpg
@@ -35,10 +36,8 @@ FORM_BYTES = 4
 """So much of a content hash tells our own form of decoding; the rest is what Stripe said."""
 
 
-_Changed = tuple["Observation", int, "KeysView[str]"]
-"""What was observed, the version it becomes, and the fields that differ."""
-_Version = tuple[str, str, str | None]
-"""Id of a refund, where its newest version came from, and what that changed, as JSON; null for the first."""
+_Changed = tuple["Observation", int, str, "Mapping[str, list[Any]]"]
+"""What was observed, the version it becomes, what found it, and what differs: ``{field: [before, after]}``."""
 
 
 async def write_batch(
@@ -63,7 +62,8 @@ async def write_batch(
     written.returned = len(todo.returned)
     await _change(connection, account_id, todo, batch.source, written, read_at)
     await claims.queue_unlisted(connection, account_id, batch.proofs, now)
-    versions = await _leftovers(connection, account_id, todo.new) if again else {}
+    left = again or (waits and waits["left_behind"])
+    versions = await _leftovers(connection, account_id, todo.new) if left else {}
     await _add(connection, account_id, todo.new, batch.source, versions)
     await facts.write_charges(connection, account_id, observations, read_at)
     await facts.write_ledger(connection, account_id, observations, read_at)
@@ -97,7 +97,6 @@ async def _change(
     locked = await locked_refunds(connection, account_id, ids, besides=touched)
     changed: list[_Changed] = []
     reformed: list[Observation] = []
-    versions: list[_Version] = []
     for seen in todo.differing:
         row = locked[seen.refund.id]
         if known_at(seen.observed_at, now) < row["observed_at"]:
@@ -116,12 +115,9 @@ async def _change(
         written.changed += 1
         todo.news.append(seen)
         _doubt(todo, seen, row, now)
-        changed.append((seen, row["version"] + 1, changes.keys()))
         why = source if same_form else "upgrade"
-        told = json.dumps(changes, ensure_ascii=False)
-        versions.append((seen.refund.id, why, told))
+        changed.append((seen, row["version"] + 1, why, changes))
     await _update(connection, account_id, changed)
-    await _add_versions(connection, account_id, versions)
     await _reform(connection, account_id, reformed)
     await _touch(connection, account_id, todo, locked.keys())
 
@@ -149,25 +145,25 @@ def _doubt(todo: Sorted, seen: Observation, row: asyncpg.Record, now: datetime) 
         todo.doubts[seen.refund.id] = rechecks.OVERLAP
 
 
-async def _add_versions(
-    connection: Connection, account_id: str, versions: Sequence[_Version]
-) -> None:
-    """Keeps what the refunds hold now, with what made it so."""
-    if versions:
-        await connection.execute(query("add_versions"), account_id, *columns_of(versions))
-
-
 async def _update(connection: Connection, account_id: str, changed: Sequence[_Changed]) -> None:
-    """Links and destinations only where they changed: mostly they did not."""
+    """Links and destinations only where they changed: mostly they did not.
+
+    A trigger keeps the versions that are followed.
+    """
     if not changed:
         return
-    refunds = [rows.changed_refund(o, version) for o, version, _ in changed]
+    refunds = [
+        rows.changed_refund(o, version, source, json.dumps(changes, ensure_ascii=False))
+        for o, version, source, changes in changed
+    ]
     await connection.execute(query("update_refunds"), account_id, *columns_of(refunds))
-    linked = [o for o, _, fields in changed if not fields.isdisjoint(rows.LINK_FIELDS)]
+    linked = [o for o, *_, changes in changed if not changes.keys().isdisjoint(rows.LINK_FIELDS)]
     if linked:
         links = [(o.refund.id, *o.link) for o in linked]
         await connection.execute(query("update_charge_links"), account_id, *columns_of(links))
-    sent = [o for o, _, fields in changed if not fields.isdisjoint(rows.DESTINATION_FIELDS)]
+    sent = [
+        o for o, *_, changes in changed if not changes.keys().isdisjoint(rows.DESTINATION_FIELDS)
+    ]
     if sent:
         ids = [o.refund.id for o in sent]
         await connection.execute(query("delete_destinations"), account_id, ids)
@@ -177,7 +173,7 @@ async def _update(connection: Connection, account_id: str, changed: Sequence[_Ch
 async def _reform(connection: Connection, account_id: str, reformed: Sequence[Observation]) -> None:
     """Renders again what an older form of ours decoded to the same columns.
 
-    Makes no version, as nothing changed at Stripe: versions keep the text that they were written with.
+    Makes no version, as nothing changed at Stripe: those that are past keep the text they were written with.
     """
     values = [(o.refund.id, o.raw(), o.content_hash, o.received) for o in reformed]
     if values:
@@ -202,7 +198,7 @@ async def _touch(
 async def _leftovers(
     connection: Connection, account_id: str, new: Sequence[Observation]
 ) -> dict[str, int]:
-    """The last version of each refund that was here once. A batch that raced for it fails on its own row."""
+    """The last version of each refund that was here once."""
     found = await connection.fetch(query("leftovers"), account_id, [o.refund.id for o in new])
     return {row["refund_id"]: row["version"] for row in found}
 
@@ -216,12 +212,13 @@ async def _add(
 ) -> None:
     if not new:
         return
-    refunds = [rows.new_refund(account_id, o, versions.get(o.refund.id, 0) + 1) for o in new]
+    refunds = [
+        rows.new_refund(account_id, o, versions.get(o.refund.id, 0) + 1, source) for o in new
+    ]
     await copy(connection, "refund", rows.REFUND_COLUMNS, refunds)
     links = [(account_id, o.refund.id, *o.link) for o in new]
     await copy(connection, "charge_link", rows.CHARGE_LINK_COLUMNS, links)
     await _copy_destinations(connection, account_id, new)
-    await _add_versions(connection, account_id, [(o.refund.id, source, None) for o in new])
 
 
 async def _copy_destinations(

@@ -68,7 +68,8 @@ FROM finance.completeness_by_month ORDER BY month DESC, account_id LIMIT $1
 
 -- show_refund
 -- All that is known of a refund now, as one JSON object; no row where the id is unknown.
-SELECT r.account_id, to_jsonb(r) - 'raw' - 'content_hash' AS refund,
+SELECT r.account_id,
+    to_jsonb(r) - '{raw,content_hash,version_observed_at,recorded_at,source,changes}'::text[] AS refund,
     to_jsonb(l) - 'account_id' - 'refund_id' AS charge_link,
     to_jsonb(d) - 'account_id' - 'refund_id' AS destination_details,
     to_jsonb(c) - 'account_id' - 'content_hash' AS charge,

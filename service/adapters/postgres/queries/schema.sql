@@ -78,3 +78,32 @@ ORDER BY 1
 -- The role that owns our tables, if we have not its rights.
 SELECT pg_get_userbyid(relowner)::text FROM pg_class
 WHERE oid = 'refund_sync.alembic_version'::regclass AND NOT pg_has_role(relowner, 'USAGE')
+
+-- unmoved_versions
+-- How many refunds have their current version in refund_superseded still.
+SELECT count(*) FROM refund_sync.refund WHERE source IS NULL
+
+-- move_versions
+-- Moves the current versions of the next $3 refunds after $1, $2 into their rows. Both are found by their place, as
+-- no statistics tell how many there are. A version that somebody deleted counts as found when the refund was read.
+WITH next AS MATERIALIZED (
+    SELECT ctid AS place, account_id, id, version, observed_at, first_seen_at FROM refund_sync.refund
+    WHERE source IS NULL AND (account_id, id) > ($1, $2)
+    ORDER BY account_id, id LIMIT $3 FOR UPDATE
+), taken AS (
+    DELETE FROM refund_sync.refund_superseded WHERE ctid = ANY(ARRAY(
+        SELECT v.ctid FROM next s CROSS JOIN LATERAL (
+            SELECT ctid FROM refund_sync.refund_superseded
+            WHERE account_id = s.account_id AND refund_id = s.id AND version = s.version OFFSET 0
+        ) AS v
+    ))
+    RETURNING account_id, refund_id, observed_at, recorded_at, source, changes
+), kept AS (
+    UPDATE refund_sync.refund r SET
+        version_observed_at = coalesce(t.observed_at, s.observed_at),
+        recorded_at = coalesce(t.recorded_at, s.first_seen_at),
+        source = coalesce(t.source, 'list'), changes = t.changes
+    FROM next s LEFT JOIN taken t ON t.account_id = s.account_id AND t.refund_id = s.id
+    WHERE r.ctid = ANY(ARRAY(SELECT place FROM next)) AND r.account_id = s.account_id AND r.id = s.id
+)
+SELECT account_id, id, count(*) OVER () AS moved FROM next ORDER BY account_id DESC, id DESC LIMIT 1

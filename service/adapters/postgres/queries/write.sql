@@ -53,13 +53,15 @@ CROSS JOIN LATERAL (
 ) AS b
 
 -- anything_waits
--- Whether anything is in quarantine, and whether charges are hinted at: mostly not, and then nothing of a
--- batch need be looked up there. And what time it is.
+-- Whether anything is in quarantine, whether charges are hinted at, and whether anybody ever deleted a refund here:
+-- mostly not, and then nothing of a batch need be looked up there. And what time it is.
 SELECT
     (SELECT resolved_at IS NULL FROM refund_sync.quarantine
         WHERE account_id = $1 ORDER BY resolved_at NULLS FIRST LIMIT 1) AS odd,
     (SELECT object_id FROM refund_sync.recheck
         WHERE account_id = $1 AND kind = 'charge' ORDER BY object_id LIMIT 1) IS NOT NULL AS charges,
+    (SELECT left_behind FROM refund_sync.refund_superseded
+        WHERE account_id = $1 AND left_behind LIMIT 1) AS left_behind,
     clock_timestamp() AS now
 
 -- lock_refunds
@@ -99,27 +101,27 @@ LEFT JOIN LATERAL (
 ORDER BY r.id
 
 -- update_refunds
--- The new current version of locked refunds. Written as an insert, so that each row is found by its key.
+-- The new current version of locked refunds; a trigger keeps the one before. Written as an insert, so that each row is found by its key.
 INSERT INTO refund_sync.refund AS r (
     account_id, id, created_at, amount_minor, currency, status, reason, failure_reason, pending_reason,
     receipt_number, description, metadata, presentment_amount_minor, presentment_currency, next_action_type,
     next_action_expires_at, customer_id, payment_method_id, raw, content_hash, version, observed_at,
-    first_seen_at, first_listed_at, received_hash
+    first_seen_at, first_listed_at, received_hash, version_observed_at, source, changes
 )
 SELECT $1, n.id, n.created_at, n.amount_minor, n.currency, n.status, n.reason, n.failure_reason, n.pending_reason,
     n.receipt_number, n.description, n.metadata, n.presentment_amount_minor, n.presentment_currency,
     n.next_action_type, n.next_action_expires_at, n.customer_id, n.payment_method_id, n.raw, n.content_hash,
-    n.version, n.observed_at, n.observed_at, n.listed_at, n.received_hash
+    n.version, n.observed_at, n.observed_at, n.listed_at, n.received_hash, n.observed_at, n.source, n.changes
 FROM unnest(
     $2::text[], $3::timestamptz[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[],
     $9::text[], $10::text[], $11::text[], $12::jsonb[], $13::bigint[], $14::text[], $15::text[],
     $16::timestamptz[], $17::text[], $18::text[], $19::jsonb[], $20::bytea[], $21::int[],
-    $22::timestamptz[], $23::timestamptz[], $24::bytea[]
+    $22::timestamptz[], $23::timestamptz[], $24::bytea[], $25::text[], $26::jsonb[]
 ) AS n(
     id, created_at, amount_minor, currency, status, reason, failure_reason, pending_reason,
     receipt_number, description, metadata, presentment_amount_minor, presentment_currency,
     next_action_type, next_action_expires_at, customer_id, payment_method_id, raw, content_hash,
-    version, observed_at, listed_at, received_hash
+    version, observed_at, listed_at, received_hash, source, changes
 )
 ON CONFLICT (account_id, id) DO UPDATE SET
     created_at = excluded.created_at, amount_minor = excluded.amount_minor, currency = excluded.currency,
@@ -131,7 +133,8 @@ ON CONFLICT (account_id, id) DO UPDATE SET
     next_action_expires_at = excluded.next_action_expires_at, customer_id = excluded.customer_id,
     payment_method_id = excluded.payment_method_id, raw = excluded.raw,
     content_hash = excluded.content_hash, version = excluded.version, observed_at = excluded.observed_at,
-    received_hash = excluded.received_hash,
+    received_hash = excluded.received_hash, version_observed_at = excluded.version_observed_at,
+    recorded_at = excluded.recorded_at, source = excluded.source, changes = excluded.changes,
     first_seen_at = least(r.first_seen_at, excluded.first_listed_at),
     first_listed_at = least(r.first_listed_at, excluded.first_listed_at),
     gone_at = CASE WHEN refund_sync.known_at(r.gone_at) > excluded.observed_at THEN r.gone_at END,
@@ -172,7 +175,7 @@ WITH links AS (
 )
 SELECT k.id AS refund_id, v.version FROM unnest($2::text[]) AS k(id)
 CROSS JOIN LATERAL (
-    SELECT version FROM refund_sync.refund_version
+    SELECT version FROM refund_sync.refund_superseded
     WHERE account_id = $1 AND refund_id = k.id ORDER BY version DESC LIMIT 1
 ) AS v
 
@@ -184,16 +187,6 @@ DELETE FROM refund_sync.destination_details WHERE ctid = ANY(ARRAY(
         WHERE account_id = $1 AND refund_id = k.id OFFSET 0
     ) AS d
 ))
-
--- add_versions
--- Keeps what these refunds hold now.
-INSERT INTO refund_sync.refund_version (account_id, refund_id, version, observed_at, source, changes, raw)
-SELECT $1, n.id, r.version, r.observed_at, n.source, n.changes, r.raw
-FROM unnest($2::text[], $3::text[], $4::jsonb[]) AS n(id, source, changes)
-CROSS JOIN LATERAL (
-    SELECT version, observed_at, raw FROM refund_sync.refund
-    WHERE account_id = $1 AND id = n.id OFFSET 0
-) AS r
 
 -- reform_refunds
 -- The text of locked refunds as it is rendered now, where an older form of ours rendered it otherwise.
