@@ -36,7 +36,7 @@ async def stage(stripe: Stripe, database: str, open_folder: Path) -> Stage:
 
 async def a_while_later(stage: Stage) -> None:
     """As if what is stored had been read ten minutes earlier: reads less apart may have overlapped."""
-    for table in ("refund", "refund_version", "span_check"):
+    for table in ("refund", "refund_superseded", "span_check"):
         await stage.execute(
             f"UPDATE refund_sync.{table} SET observed_at = observed_at - interval '10 minutes'"
         )

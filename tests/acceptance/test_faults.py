@@ -112,12 +112,11 @@ async def test_slow_expansions_fall_back_to_other_ways_and_the_same_tables(
 
 
 TABLES = {
-    "refund": "observed_at first_seen_at first_listed_at received_hash",
+    "refund": "observed_at first_seen_at first_listed_at received_hash version_observed_at recorded_at source",
     "charge_link": "",
     "charge": "observed_at",
     "destination_details": "",
     "balance_transaction": "observed_at",
-    "refund_version": "observed_at recorded_at source",
 }
 
 

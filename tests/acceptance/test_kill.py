@@ -167,12 +167,12 @@ async def test_a_full_disk_is_said_clearly_and_continued_from(
         stage.run("migrate")
         async with stage.connection() as connection:
             await connection.execute(f"CREATE TABLESPACE small LOCATION '{small_disk}'")
-            for table in ("refund", "refund_version"):
+            for table in ("refund", "refund_superseded"):
                 await connection.execute(f"ALTER TABLE refund_sync.{table} SET TABLESPACE small")
         ran = stage.run(*SPAN, expect=5)
         assert "disk" in ran.err
         async with stage.connection() as connection:
-            for table in ("refund", "refund_version"):
+            for table in ("refund", "refund_superseded"):
                 await connection.execute(
                     f"ALTER TABLE refund_sync.{table} SET TABLESPACE pg_default"
                 )

@@ -31,7 +31,7 @@ async def stage(stripe: Stripe, database: str, open_folder: Path) -> Stage:
     """Synced once, some minutes ago."""
     stage = Stage(stripe, open_folder, database, {"since": days_ago(40)})
     stage.run("sync")
-    for table in ("refund", "refund_version", "span_check"):
+    for table in ("refund", "refund_superseded", "span_check"):
         await stage.execute(
             f"UPDATE refund_sync.{table} SET observed_at = observed_at - interval '10 minutes'"
         )
@@ -65,9 +65,9 @@ async def stored(stage: Stage, *ids: str) -> list[Any]:
 
 async def forget(stage: Stage, *ids: str) -> None:
     """As a careless hand does it."""
-    for table in ("charge_link", "destination_details", "refund_version"):
-        await stage.execute(f"DELETE FROM refund_sync.{table} WHERE refund_id = ANY($1)", list(ids))
     await stage.execute("DELETE FROM refund_sync.refund WHERE id = ANY($1)", list(ids))
+    for table in ("charge_link", "destination_details", "refund_superseded"):
+        await stage.execute(f"DELETE FROM refund_sync.{table} WHERE refund_id = ANY($1)", list(ids))
 
 
 async def test_what_is_equal_is_said_so_and_so_is_what_cannot_be_proven(stage: Stage) -> None:
@@ -88,7 +88,7 @@ async def written_by(stage: Stage) -> set[tuple[str, str, str]]:
     for table in (
         "refund",
         "charge_link",
-        "refund_version",
+        "refund_superseded",
         "charge",
         "balance_transaction",
         "span_check",
