@@ -12,6 +12,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 
 from service.simulator.limits import Limits
+from service.simulator.seeds import IDS, PAYMENT
 from service.simulator.server import Simulator
 from service.simulator.world import World
 
@@ -24,7 +25,7 @@ def main() -> None:
     world = World.seeded(
         options.refunds, start=int(start.timestamp()), end=int(end.timestamp()), seed=options.seed,
         account=options.account, shape=options.shape, hot_second=options.hot_second,
-        livemode=options.livemode,
+        livemode=options.livemode, ids=options.ids,
     )  # fmt: skip
     gc.freeze()
     simulator = Simulator(
@@ -48,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--width", type=int, default=0, help="requests in flight; 0 for no bound")
     parser.add_argument("--latency-ms", type=float, default=0)
     parser.add_argument("--shape", choices=("even", "skewed"), default="even")
+    parser.add_argument("--ids", choices=IDS, default=PAYMENT, help="what ids begin with")
     parser.add_argument("--hot-second", type=int, default=0, help="so many refunds in one second")
     parser.add_argument("--livemode", action="store_true")
     parser.add_argument("--gzip", action="store_true")

@@ -18,6 +18,9 @@ DAY = 86_400
 MASK = (1 << 40) - 1
 ODD = 0x9E3779B97F | 1
 BACK = pow(ODD, -1, 1 << 40)
+PAYMENT, RANDOM = "payment", "random"
+IDS = (PAYMENT, RANDOM)
+"""What ids begin with: the place of their payment among all payments, as at Stripe; or anything."""
 TEXTS = (
     "id", "txn", "back", "charge", "charge_txn", "intent", "customer", "method", "reversal", "order",
     "arn", "reference", "email",
@@ -56,14 +59,22 @@ def template(kind: Kind) -> Template:
 
 @dataclass(frozen=True, slots=True)
 class Seeds:
-    """From number to id, kind and values, and back from any id of ours to its number."""
+    """From number to id, kind and values, and back from any id of ours to its number.
+
+    A refund follows its payment by up to as many others as *late* says: ids are roughly in its order.
+    """
 
     seed: int
     charges_from: int
+    late: int = 1
+    ids: str = PAYMENT
 
     def code(self, number: int) -> str:
-        """Ten digits that look random: no two numbers have the same."""
-        return f"{((number * ODD) & MASK) ^ self.seed:010x}"
+        """Ten digits of the payment, and ten that look random: no two numbers have the same."""
+        paid = number - 1 if number % 20 == 19 else number
+        mixed = (paid * ODD + 1) * BACK >> 3 & MASK
+        stem = mixed if self.ids == RANDOM else paid + self.late - mixed % self.late
+        return f"{stem & MASK:010x}{((number * ODD) & MASK) ^ self.seed:010x}"
 
     def number_of(self, object_id: str) -> int | None:
         try:
@@ -94,7 +105,7 @@ class Seeds:
         return {
             "id": _id_of(kind, code), "txn": f"txn_3Sim{code}", "back": f"txn_4Sim{code}",
             "charge": f"ch_3Sim{charge}", "charge_txn": f"txn_5Sim{charge}",
-            "intent": f"pi_3Sim{charge}", "customer": f"cus_Sim{charge[:8]}",
+            "intent": f"pi_3Sim{charge}", "customer": f"cus_Sim{charge[-8:]}",
             "method": f"pm_3Sim{charge}", "reversal": f"trr_3Sim{code}",
             "order": f"order-{first:07d}", "arn": f"7{number:022d}",
             "reference": f"REF{number:09d}", "email": f"customer{first}@example.com",
@@ -122,15 +133,17 @@ def _amount(number: int) -> int:
 
 
 def seconds(refunds: int, *, start: int, end: int, shape: str, hot_second: int) -> list[int]:
-    """Ascending created seconds: even with some ties; or half in one day, a thousand in one second."""
+    """Ascending created seconds: even with some ties; or a third in one day, and a tenth in five seconds."""
     length = end - start
     times = [start + n * length // refunds for n in range(refunds)]
     for n in range(1, refunds, 50):
         times[n] = times[n - 1]
     if shape == "skewed":
-        half, day = refunds // 2, start + length // 3
-        times[:half] = [day + n * DAY // half for n in range(half)]
-        hot_second = hot_second or min(1_000, refunds // 4)
+        third, tenth = refunds // 3, refunds // 10
+        rest = refunds - third - tenth
+        times = [start + n * length // rest for n in range(rest)]
+        times += [start + length // 3 + n * DAY // third for n in range(third)]
+        times += [start + length // 2 + n * 5 // tenth for n in range(tenth)]
     if hot_second:
         times[:hot_second] = [start + length // 2 + 17] * hot_second
     return sorted(times)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from service.simulator.events import Events
 from service.simulator.objects import EXPANDED, Json, charge_of, ledger_of, refund_of
-from service.simulator.seeds import DAY, Seeds, seconds, template
+from service.simulator.seeds import DAY, PAYMENT, Seeds, seconds, template
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -76,10 +76,10 @@ class World:
     @classmethod
     def seeded(
         cls, refunds: int, *, start: int, end: int, seed: int = 7, account: str = "acct_1Simulated",
-        shape: str = "even", hot_second: int = 0, livemode: bool = False,
+        shape: str = "even", hot_second: int = 0, livemode: bool = False, ids: str = PAYMENT,
     ) -> World:  # fmt: skip
         times = seconds(refunds, start=start, end=end, shape=shape, hot_second=hot_second)
-        seeds = Seeds(seed, start - 30 * DAY)
+        seeds = Seeds(seed, start - 30 * DAY, refunds // 6 + 1, ids)
         built = [_built(seeds, n, times[n]) for n in range(min(refunds, MOST_BUILT))]
         slots = array("q", range(refunds))
         return cls(account, seeds, array("q", times), slots, livemode, built=built)

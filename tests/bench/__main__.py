@@ -10,15 +10,14 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
-from service.adapters.postgres.embedded import open_server
-from tests.bench import at_limits, idle, memory, nets, rows, throughput, year
+from tests.bench import at_limits, nets, rows, size, throughput, year
+from tests.bench.databases import embedded_server
 from tests.bench.report import Report
 
 PARTS = {
     "limits": at_limits.run,
     "throughput": throughput.run,
-    "memory": memory.run,
-    "idle": idle.run,
+    "size": size.run,
     "nets": nets.run,
     "year": year.run,
     "rows": rows.run,
@@ -34,10 +33,10 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="refund-sync-bench-"))
     folder.chmod(0o755)
     try:
-        with open_server(folder / "data") as server:
+        with embedded_server(folder / "data") as server:
             report.head(
-                f"Python {platform.python_version()}, {os.cpu_count()} cores, Postgres {server.binaries.major}"
-                f" ({server.binaries.origin}), aiohttp {version('aiohttp')}, asyncpg {version('asyncpg')},"
+                f"Python {platform.python_version()}, {os.cpu_count()} cores, {server.name},"
+                f" aiohttp {version('aiohttp')}, asyncpg {version('asyncpg')},"
                 f" scale {report.scale:g}, seed {report.SEED}"
             )
             for name in options.parts or PARTS:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from service.adapters.postgres.embedded import Server
+    from tests.bench.databases import Server
     from tests.bench.lab import Simulator
     from tests.bench.report import Report
 
@@ -89,7 +89,7 @@ def _of_one_day(report: Report, server: Server, folder: Path) -> None:
     hints = report.size(10_000)
     report.head(f"{hints:,} hints of one day")
     with (
-        simulator(refunds=2 * hints, limits="none", shape="skewed", seed=report.SEED) as sim,
+        simulator(refunds=3 * hints, limits="none", shape="skewed", seed=report.SEED) as sim,
         fresh_database(server) as dsn,
     ):
         days: dict[int, list[str]] = {}

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from service.adapters.postgres.connect import Pool
-    from service.adapters.postgres.embedded import Server
     from service.domain.refund import Observation
+    from tests.bench.databases import Server
     from tests.bench.report import Report
 
 ACCOUNT = "acct_1Rows"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from service.adapters.postgres.connect import Pool
-    from service.adapters.postgres.embedded import Server
+    from tests.bench.databases import Server
     from tests.bench.report import Report
     from tests.simulated import Life
 
