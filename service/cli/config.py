@@ -15,6 +15,10 @@ app.command(config)
 def show(*, context: Context) -> None:
     """Show each setting and where it came from. Secrets are redacted."""
     told = [_told(context.settings, name) for name in _names()]
+    told += [
+        {"name": name, "value": value, "origin": "environment" if value else "default"}
+        for name, value in context.settings.network.shown().items()
+    ]
     context.emit({"settings": told}, lambda: _text(told))
 
 

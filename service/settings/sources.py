@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import SecretStr, ValidationError
 
 from service.domain.errors import SettingError
+from service.settings.network import network_of
 from service.settings.values import (
     CREDENTIAL,
     PREFIX,
@@ -58,7 +59,10 @@ def load_settings(
     try:
         settings = Settings.model_validate(
             {g.name: g.value for g in given.values()}
-            | {"origins": {g.name: g.origin for g in given.values()}}
+            | {
+                "origins": {g.name: g.origin for g in given.values()},
+                "network": network_of(environ),
+            }
         )
     except ValidationError as error:
         raise SettingError(_told(error, given)) from None

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from service.domain.errors import SettingError
 from service.settings.metadata import MetadataChoice, metadata_choice
+from service.settings.network import Network
 
 PREFIX = "REFUND_SYNC_"
 STRIPE_KEY = "STRIPE_API_KEY"
@@ -91,6 +92,7 @@ class Settings(BaseModel):
         default="auto", description="auto, console or json"
     )
     allow_api_base: bool = False
+    network: Network = Network()
     origins: dict[str, str] = {}
 
     @field_validator("since", mode="before")
@@ -157,7 +159,14 @@ class Settings(BaseModel):
                 hint="Set STRIPE_API_KEY, or STRIPE_API_KEY_FILE, to a restricted key (rk_…)."
                 " Without one, `refund-sync demo` shows what it does.",
             )
-        found = _KEY.fullmatch(self.stripe_api_key.get_secret_value())
+        text = self.stripe_api_key.get_secret_value()
+        if text.startswith("sk_org_"):
+            raise SettingError(
+                "STRIPE_API_KEY is the key of an organisation: it may read all of its accounts, and does not"
+                " say which; refund-sync works for one account",
+                hint="Make a restricted key (rk_live_…) in that account, and run one refund-sync for each.",
+            )
+        found = _KEY.fullmatch(text)
         if found is None:
             raise SettingError(
                 "STRIPE_API_KEY does not look like a Stripe key",
@@ -172,7 +181,10 @@ class Settings(BaseModel):
         url = self.database_url.get_secret_value() if self.database_url else ""
         passwords = [*_IN_FRONT.findall(url), *(value.strip("'") for value in _NAMED.findall(url))]
         unescaped = [re.sub(r"\\(.)", r"\1", password) for password in passwords]
-        found = {key, *self.signing_secrets, *passwords, *unescaped, *map(unquote, passwords)}
+        found = {
+            key, *self.signing_secrets, *passwords, *unescaped, *map(unquote, passwords),
+            *self.network.secrets(),
+        }  # fmt: skip
         return [s for s in found if len(s) >= SHORTEST_SECRET]
 
     def as_given(self, text: str) -> str:
@@ -186,7 +198,9 @@ class Settings(BaseModel):
         return text
 
 
-SETTABLE = tuple(n for n in Settings.model_fields if n not in {"allow_api_base", "origins"})
+SETTABLE = tuple(
+    n for n in Settings.model_fields if n not in {"allow_api_base", "network", "origins"}
+)
 
 
 def variable_of(name: str) -> str:

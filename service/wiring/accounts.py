@@ -111,6 +111,7 @@ def make_client(
         now=now,
         limits=limits,
         base=settings.stripe_api_base,
+        proxy=settings.network.proxy_for(settings.stripe_api_base),
         deadline_s=settings.deadline_s,
     )
 

@@ -33,11 +33,6 @@ PERMISSIONS = {
 }
 """Permissions of a restricted key by the name that a 403 tells, as the Dashboard calls them."""
 
-FOREIGN_HINT = (
-    "Something between this machine and Stripe answers in its place:"
-    " check proxies, firewalls and REFUND_SYNC_STRIPE_API_BASE."
-)
-
 EVENTS_PERMISSION = "rak_event_read"
 """The one permission that a daemon can do without."""
 _PERMISSION = re.compile(r"\brak_\w+")

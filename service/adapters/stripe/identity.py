@@ -7,7 +7,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from service.adapters.stripe.errors import StripeAccessError
-from service.domain.errors import NotFoundError, SettingError
+from service.domain.errors import NotFoundError, RefusedError, SettingError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -45,10 +45,11 @@ async def who_are_we(
     Where Stripe does not name the account, one of the newest refunds stored for the one that is set
     (*newest_stored* takes the account's id) must be known to this key. Raises SettingError.
     """
-    told = remembered or await _told(client)
+    told, refusal = (remembered, "") if remembered else await _told(client)
     if told is None and account_id_setting is None:
         raise SettingError(
-            "the key may not ask which account it belongs to, and no setting names it",
+            "the key may not ask which account it belongs to, and no setting names it; Stripe says:"
+            f" {refusal}",
             hint=f"Set {SETTING} to the id of the key's own account (acct_…).",
         )
     if told is None:
@@ -63,14 +64,19 @@ async def who_are_we(
     return Identity(told, livemode, confirmed=True)
 
 
-async def _told(client: StripeClient) -> str | None:
-    """The account by Stripe's own word: its answer, else the text with which it refuses one."""
+async def _told(client: StripeClient) -> tuple[str | None, str]:
+    """The account by Stripe's own word: its answer, else the text with which it refuses one; and that text.
+
+    A key without an account of its own gets a 404, or a 400: that is a refusal, too.
+    """
     try:
-        return (await client.account()).value.id
+        return (await client.account()).value.id, ""
     except StripeAccessError as error:
         if error.status == 401:
             raise
-        return error.account_id
+        return error.account_id, str(error)
+    except (NotFoundError, RefusedError) as error:
+        return None, str(error)
 
 
 async def _check_newest(client: StripeClient, account_id: str, newest: Sequence[str]) -> None:

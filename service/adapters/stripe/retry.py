@@ -9,9 +9,15 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Failure = Literal["timeout", "connection", "broken", "foreign", "tls"]
-"""No answer in time; none at all; a good status without a good body; a refusal that is not in Stripe's form,
-so not Stripe's; a certificate not to be trusted."""
+Failure = Literal[
+    "timeout", "name", "connection", "proxy", "refused by the proxy", "broken", "foreign", "tls"
+]
+"""No answer in time; no address by that name; no connection, or none to the proxy; one that the proxy does not
+give; a good status without a good body; a refusal that is not in Stripe's form, so not Stripe's; a certificate
+not to be trusted."""
+
+LASTING = {"tls", "refused by the proxy"}
+"""What stays so until somebody changes something."""
 
 LONGEST_WAIT_S = 60.0
 LEAST_WAIT_S = 0.5
@@ -51,7 +57,7 @@ def decide(
     """
     headers = headers or {}
     if failure is not None:
-        return Stop() if failure == "tls" else Retry(_backoff(attempt, chance))
+        return Stop() if failure in LASTING else Retry(_backoff(attempt, chance))
     if status == 429:
         after_s = _limited_wait(attempt, chance)
         asked_s = _asked_wait(headers)

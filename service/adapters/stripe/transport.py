@@ -23,7 +23,6 @@ from service.adapters.stripe.answers import REASON, Answer, Attempt, Counters, d
 from service.adapters.stripe.bounds import without_excess
 from service.adapters.stripe.endpoints import LIVE_BASE, STRIPE_VERSION, url_of
 from service.adapters.stripe.errors import (
-    FOREIGN_HINT,
     Redactor,
     StripeGivenUpError,
     Told,
@@ -34,6 +33,7 @@ from service.adapters.stripe.errors import (
 )
 from service.adapters.stripe.render import sound_json
 from service.adapters.stripe.retry import Failure, Retry, Stop, decide
+from service.adapters.stripe.route import CONNECT_S, UNREACHED, Route
 from service.domain.errors import ProtocolError, SettingError
 from service.ports import READS_FOR
 
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-CONNECT_S = 10.0
 TOTAL_S = 80.0
 LARGEST_BODY = 64 * 1024 * 1024
 SHORTEST_S = 1.0
@@ -66,6 +65,7 @@ class Transport:
         now: Callable[[], datetime],
         limits: Limits,
         base: str = LIVE_BASE,
+        proxy: str | None = None,
         deadline_s: float = 600.0,
         total_s: float = TOTAL_S,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -75,6 +75,7 @@ class Transport:
         self.now = now
         self._limits = limits
         self._base = base.rstrip("/")
+        self._route = Route(self._base, proxy)
         self._deadline_s = deadline_s
         self._total_s = total_s
         self._sleep = sleep
@@ -160,14 +161,8 @@ class Transport:
             ended = Attempt(observed_at, began)
             try:
                 return await self._exchange(endpoint, url, headers, total_s, ended)
-            except TimeoutError:
-                return self._failed(ended, "timeout", f"no answer in {total_s:.0f} s")
-            except aiohttp.ClientSSLError as error:
-                return self._failed(ended, "tls", str(error))
-            except (aiohttp.ClientPayloadError, aiohttp.ClientResponseError) as error:
-                return self._failed(ended, "broken", str(error))
-            except (aiohttp.ClientError, OSError) as error:
-                return self._failed(ended, "connection", str(error) or type(error).__name__)
+            except (aiohttp.ClientError, OSError) as error:  # a TimeoutError is an OSError
+                return self._failed(ended, *self._route.failure_of(error, total_s))
 
     async def _exchange(
         self,
@@ -184,6 +179,7 @@ class Transport:
             url,
             headers=self._authorization | dict(headers or {}),
             allow_redirects=False,
+            proxy=self._route.proxy,
             timeout=aiohttp.ClientTimeout(total=total_s, connect=min(CONNECT_S, total_s)),
         ) as response:
             body = await _bounded_body(response)
@@ -245,7 +241,7 @@ class Transport:
             self.counters.failed(ended.began, ended.words)
             raise StripeGivenUpError(
                 f"no trusted connection to Stripe: {ended.words}",
-                hint="Check the certificates of this machine, and any proxy on the way.",
+                hint=self._route.hint_of(ended.failure),
                 overburdened=False,
             )
         self.counters.away = None
@@ -259,10 +255,13 @@ class Transport:
         return f"HTTP {ended.status}: {said.message}" if said else f"HTTP {ended.status}"
 
     def _given_up(self, endpoint: str, ended: Attempt) -> StripeGivenUpError:
-        later = "Run the same command again later: what was proven is kept."
+        if ended.failure in UNREACHED:
+            says = f"{endpoint}: Stripe was not reached: {ended.words}"
+        else:
+            says = f"{endpoint}: Stripe gave no good answer; its last: {self._last_words(ended)}"
         return StripeGivenUpError(
-            f"{endpoint}: Stripe gave no good answer; its last: {self._last_words(ended)}",
-            hint=FOREIGN_HINT if ended.failure == "foreign" else later,
+            says,
+            hint=self._route.hint_of(ended.failure),
             overburdened=ended.overburdened,
         )
 
