@@ -11,7 +11,7 @@ CONSTRAINTS := $(VENV)/constraints.txt
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint $(CONSTRAINTS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench fmt clean lock
+.PHONY: help setup demo test check chaos bench fmt clean lock
 
 help: ## show this
 	@echo "refund-sync: Stripe refunds in Postgres, proven complete. Targets:"
@@ -32,6 +32,9 @@ check: $(VENV)/.dev ## format, lint, types, layers, dependencies, then the tests
 	$(BIN)/lint-imports
 	$(BIN)/deptry .
 	$(PYTEST)
+
+chaos: $(VENV)/.dev ## lives in which everything fails: SEED=n, RUNS=n of them, each under a minute
+	@$(BIN)/python -m tests.chaos --seed $(or $(SEED),1) --runs $(or $(RUNS),1)
 
 bench: $(VENV)/.dev ## print speed and memory, side by side; takes a while
 	@$(BIN)/python -m tests.bench

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import gc
 import json
+import logging
 import os
 import signal
 import sys
@@ -28,6 +29,10 @@ def main() -> None:
         livemode=options.livemode, ids=options.ids,
     )  # fmt: skip
     gc.freeze()
+    # Connections are reset on purpose, by raising what a reset one raises: no error to tell of.
+    logging.getLogger("aiohttp.server").addFilter(
+        lambda told: not (told.exc_info and isinstance(told.exc_info[1], ConnectionResetError))
+    )
     simulator = Simulator(
         world, Limits(options.limits, options.width), options.latency_ms / 1000, options.gzip,
         port=options.port, seed=options.seed,

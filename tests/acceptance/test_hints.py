@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import random
-import socket
 import time
 from typing import TYPE_CHECKING
 
 from tests.acceptance.daemons import OFTEN, becomes_equal, more_than, running, until
 from tests.acceptance.stage import Stage, days_ago, simulated_stripe
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,12 +29,6 @@ def push(stripe: Stripe, address: str) -> None:
     """From now on Stripe's events go there; what meets nobody is tried again for long."""
     url = f"http://{address}/webhooks/stripe"
     stripe.call("POST", "webhooks", url=url, secret=SECRET, tries=50)
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 async def test_killed_again_and_again_while_hints_drain_it_loses_none(

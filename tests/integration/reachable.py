@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from service.adapters.postgres import postmaster
 from service.adapters.postgres.binaries import _of_system, _of_wheels
 from tests.certificates import Authority
 from tests.databases import OwnServer, scratch_folder
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,12 +56,6 @@ class WithTls(Reachable):
     @property
     def base(self) -> str:
         return self.dsn("postgresql://finn:{password}@localhost:{port}/money")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager
