@@ -41,6 +41,8 @@ CONFIRM_S = 3_600
 """Stripe must answer twice, so long apart, that it does not know an object before it counts as gone."""
 GIVE_UP_AFTER = 10
 """An id that Stripe did not know so often, over some six weeks, is not asked for any more."""
+QUARANTINE_AGAIN_S = DAY_S
+"""What could not be decoded is read again so long after."""
 LONGEST_S = 32 * DAY_S
 """Nothing is due later than in so long."""
 

@@ -19,7 +19,12 @@ def scale() -> None:
     from service.domain import recheck
 
     recheck.CONFIRM_S = CONFIRM_S
+    recheck.QUARANTINE_AGAIN_S = 1
     recheck.BACKOFF_S = (1, 1, 2, 2, 3)
+
+    from service.adapters.postgres import rechecks
+
+    rechecks.HIDDEN_AGAIN = rechecks.GONE_AGAIN = timedelta(seconds=2)
 
     from service.jobs import cover
 

@@ -9,7 +9,7 @@ from asyncpg import Range
 
 from service.adapters.postgres.queries import query
 from service.adapters.postgres.rows import columns_of, time_of
-from service.domain.recheck import CONFIRM_S
+from service.domain.recheck import CONFIRM_S, QUARANTINE_AGAIN_S
 from service.domain.span import Span, merged
 from service.domain.walk import digest_of
 
@@ -198,13 +198,10 @@ async def write_quarantine(
         await _keep(connection, account_id, bad, observed_at)
     named = sorted({bad.object_id for bad, _ in found if bad.object_id})
     if named:
-        await connection.execute(
-            query("queue_rechecks"), account_id, named, ["in quarantine"] * len(named),
-            [now + timedelta(days=1)] * len(named),
-        )  # fmt: skip
-        await connection.execute(
-            query("watch_quarantined"), account_id, named, now + timedelta(days=1)
-        )
+        due_at = now + timedelta(seconds=QUARANTINE_AGAIN_S)
+        why, at = ["in quarantine"] * len(named), [due_at] * len(named)
+        await connection.execute(query("queue_rechecks"), account_id, named, why, at)
+        await connection.execute(query("watch_quarantined"), account_id, named, due_at)
     return len(found)
 
 

@@ -14,6 +14,7 @@ from service.domain.recheck import (
     CONFIRM_S,
     GIVE_UP_AFTER,
     LONGEST_S,
+    QUARANTINE_AGAIN_S,
     STATES,
     UNKNOWN,
     Day,
@@ -131,7 +132,7 @@ def _patience(due: Due) -> timedelta:
     What Stripe did not know is asked for by its id as soon as its second was listed without it.
     """
     if due.why == QUARANTINED:
-        return timedelta(days=1)
+        return timedelta(seconds=QUARANTINE_AGAIN_S)
     if due.why == UNKNOWN and due.attempts <= 1:
         return timedelta()
     return timedelta(seconds=backoff_s(due.attempts + 1))
