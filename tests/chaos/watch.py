@@ -26,9 +26,13 @@ COMPLETE = "SELECT month::text FROM finance.completeness_by_month WHERE state = 
 LEFT_OVER = {
     "hints that nobody followed": "SELECT count(*) FROM refund_sync.recheck WHERE hinted_at IS NOT NULL",
     "overdue rechecks": "SELECT count(*) FROM refund_sync.recheck WHERE due_at < now() - interval '1 day'",
-    "objects in quarantine": "SELECT count(*) FROM refund_sync.quarantine WHERE resolved_at IS NULL",
-    "rows of the future": "SELECT count(*) FROM refund_sync.refund WHERE observed_at > now() + interval '5 seconds'",
 }
+QUARANTINED = """
+SELECT q.object_id, q.error, q.created_at, q.seen_at, q.unknown_at, q.unlisted, c.why, c.due_at, c.attempts
+FROM refund_sync.quarantine q LEFT JOIN refund_sync.recheck c
+    ON c.account_id = q.account_id AND c.kind = 'refund' AND c.object_id = q.object_id
+WHERE q.resolved_at IS NULL
+"""
 MOST_ROWS = {"run": 3_000, "coverage_claim": 6_000, "recheck": 5_000, "span_check": 1_000}
 
 
@@ -100,6 +104,7 @@ async def wrong_in_the_end(stripe: Stripe, stage: Stage) -> list[str]:
         wrong = everything + await broken_invariants(connection)
         wrong += [f"{i} is shown, and Stripe does not list it" for i in shown - listed - hidden]
         wrong += [f"{i} is listed, and not shown" for i in listed - shown]
+        wrong += [f"in quarantine: {dict(row)}" for row in await connection.fetch(QUARANTINED)]
         for what, sql in LEFT_OVER.items():
             if count := await connection.fetchval(sql):
                 wrong.append(f"{count} {what}")
