@@ -28,7 +28,10 @@ if TYPE_CHECKING:
     from tests.acceptance.stage import Stripe
     from tests.databases import OwnServer
 
-REFUNDS = 600
+REFUNDS = 1_500
+PACED = {"endpoint_rate": 12, "global_rate": 20}
+"""So slow that the first fill is looked at, killed and frozen in its midst."""
+FILLING_S = 5
 LAG_S = 2
 SECRET = "whsec_chaos000000000000000000"
 BEGIN = (TODAY - timedelta(days=70)).isoformat()
@@ -85,6 +88,7 @@ class Life:
         settings: dict[str, object] = {
             "since": BEGIN, "settle_lag_s": LAG_S, "sync_interval_s": 1, "read_allowance": 100_000_000,
             "deadline_s": 5, "drain_s": 3, "lease_s": 2, "webhook_secrets": SECRET, "log_format": "json",
+            **PACED,
         }  # fmt: skip
         return ScaledPlace(stripe, self.folder, self.server.dsn, settings, {CLOCK: str(self.clock)})
 
@@ -108,7 +112,8 @@ class Life:
             self._tell(deed.__name__)
             if (going_on := deed()) is not None:
                 await going_on
-            if self.chance.random() < 0.2:
+            filling = end - time.monotonic() > self.seconds - FILLING_S
+            if filling or self.chance.random() < 0.2:
                 await self.watcher.look()
             await asyncio.sleep(self.chance.uniform(0.02, 0.25))
 
@@ -230,6 +235,8 @@ class Life:
         await asyncio.sleep(LAG_S + SETTLED_AFTER_S + 2 * CONFIRM_S)
         await self.watcher.look()
         self.crew.end()
+        for name in PACED:
+            del self.place.settings[name]
         if self.crew.most_mib > MOST_MIB:
             self.crew.wrong.append(f"a process took {self.crew.most_mib:.0f} MiB")
         if not self.watcher.looks:
