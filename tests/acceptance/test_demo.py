@@ -123,7 +123,7 @@ def test_interrupted_at_any_time_it_leaves_no_process_and_can_be_started_again(s
     old.touch()
     for number in range(INTERRUPTS):
         process = started(state)
-        time.sleep(chance.uniform(number + 0.4, number * 2 + 0.5))
+        time.sleep(chance.uniform(number * 0.8 + 0.3, number * 1.2 + 0.5))
         assert process.poll() is None, process.communicate()
         os.killpg(process.pid, signal.SIGINT)
         out, err = process.communicate(timeout=60)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -18,11 +16,6 @@ if TYPE_CHECKING:
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "finance.md"
 QUERIES = re.findall(r"```sql\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-ROLES = re.findall(
-    r"```sql\n(CREATE ROLE.*?)```",
-    (PAGE.parents[1] / "deploy" / "README.md").read_text(encoding="utf-8"),
-    re.DOTALL,
-)
 ACCOUNT = "acct_1Finance"
 
 
@@ -77,35 +70,6 @@ def test_the_page_has_queries() -> None:
 @pytest.mark.parametrize("sql", QUERIES, ids=range(len(QUERIES)))
 async def test_each_query_of_the_page_runs(sql: str, finance: asyncpg.Connection) -> None:
     await finance.fetch(sql)
-
-
-@asynccontextmanager
-async def the_role_for_finance(connection: asyncpg.Connection) -> AsyncIterator[str]:
-    """Made as the page says; by a name of its own, since roles belong to the whole server."""
-    [sql] = ROLES
-    ours = f"rs_{uuid4().hex}"
-    service, reader = f"{ours}_service", f"{ours}_finance"
-    await connection.execute(
-        sql.replace("refund_sync_service", service).replace("refund_sync_finance", reader)
-    )
-    try:
-        yield reader
-    finally:
-        await connection.execute(f"RESET ROLE; DROP OWNED BY {service}, {reader}")
-        await connection.execute(f"DROP ROLE {service}, {reader}")
-
-
-async def test_the_role_for_finance_runs_every_query_after_an_upgrade_too_and_writes_nothing(
-    finance: asyncpg.Connection,
-) -> None:
-    async with the_role_for_finance(finance) as role:
-        for schema in ("finance", "refund_sync"):
-            await finance.execute(f"CREATE VIEW {schema}.later AS SELECT 1")
-        await finance.execute(f"SET ROLE {role}")
-        for sql in (*QUERIES, "TABLE finance.later", "TABLE refund_sync.later"):
-            await finance.fetch(sql)
-        with pytest.raises(asyncpg.InsufficientPrivilegeError):
-            await finance.execute("DELETE FROM refund_sync.refund")
 
 
 async def test_amounts_are_in_major_units_as_stripe_counts_them(
