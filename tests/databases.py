@@ -85,6 +85,10 @@ class Databases:
             self.template = name
         return await self._made(self.template)
 
+    async def copy_of(self, dsn: str) -> str:
+        """Of a database that nobody is connected to."""
+        return await self._made(dsn.partition("@/")[2].partition("?")[0])
+
     async def _made(self, template: str) -> str:
         name = f"test_{uuid4().hex}"
         await self._execute(f"CREATE DATABASE {name} TEMPLATE {template}")
