@@ -24,10 +24,9 @@ CUT_AT = 100
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[{]|[\]}]|-?[0-9][0-9.eE+-]*+', re.DOTALL)
 _EXPONENT = re.compile(rb"[eE][+-]?0*([0-9]*)$")
 _LOOK = bytes(
-    0x30 if chr(byte) in "0123456789" else 0x65 if chr(byte) in "eE" else 0x28 if chr(byte) in "[{" else 0
+    0x30 if chr(byte) in "0123456789+-" else 0x65 if chr(byte) in "eE" else 0x28 if chr(byte) in "[{" else 0
     for byte in range(256)
 )  # fmt: skip
-_SIGNS = b"+-"
 _LARGE = b"0e" + b"0" * (len(str(LARGEST_EXPONENT)) + 1)
 _LONG = b"0" * 40
 """Longer than any number or id of Stripe's, and quick to search for."""
@@ -42,7 +41,7 @@ def is_bounded(body: bytes) -> bool:
 
     A few plain searches: most objects have fewer brackets than levels are allowed.
     """
-    look = body.translate(_LOOK, _SIGNS)
+    look = body.translate(_LOOK)
     return not (_LARGE in look or _LONG in look or look.count(b"(") > DEEPEST)
 
 
