@@ -100,10 +100,12 @@ WITH next AS MATERIALIZED (
     RETURNING account_id, refund_id, observed_at, recorded_at, source, changes
 ), kept AS (
     UPDATE refund_sync.refund r SET
-        version_observed_at = coalesce(t.observed_at, s.observed_at),
-        recorded_at = coalesce(t.recorded_at, s.first_seen_at),
-        source = coalesce(t.source, 'list'), changes = t.changes
-    FROM next s LEFT JOIN taken t ON t.account_id = s.account_id AND t.refund_id = s.id
-    WHERE r.ctid = ANY(ARRAY(SELECT place FROM next)) AND r.account_id = s.account_id AND r.id = s.id
+        version_observed_at = n.observed_at, recorded_at = n.recorded_at, source = n.source, changes = n.changes
+    FROM (
+        SELECT s.place, coalesce(t.observed_at, s.observed_at) AS observed_at,
+            coalesce(t.recorded_at, s.first_seen_at) AS recorded_at, coalesce(t.source, 'list') AS source, t.changes
+        FROM next s LEFT JOIN taken t ON t.account_id = s.account_id AND t.refund_id = s.id
+    ) AS n
+    WHERE r.ctid = n.place
 )
 SELECT account_id, id, count(*) OVER () AS moved FROM next ORDER BY account_id DESC, id DESC LIMIT 1
