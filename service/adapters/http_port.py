@@ -180,7 +180,14 @@ class Connection(web.RequestHandler):
         self._start_timer()
         self.drop(request.content)
         resp.force_close()
-        ended = await super().finish_response(request, resp, start_time)
+        try:
+            ended = await super().finish_response(request, resp, start_time)
+        except (
+            RuntimeError
+        ):  # uvloop's, where the connection was closed before the answer was written
+            if not self._wire.is_closing():
+                raise
+            raise ConnectionResetError from None
         if not (request.content.is_eof() or self._wire.is_closing()):
             self._wire.write_eof()
             await self._lost.wait()

@@ -3,6 +3,13 @@
 
 def main() -> None:
     """Runs the command that the arguments name; ends the process with its exit code."""
+    import os
+    import signal
+
+    # While modules load, Python would raise KeyboardInterrupt in whatever runs, and drop it in a callback.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+
     from service.adapters.streams import open_standard_streams
 
     open_standard_streams()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +24,7 @@ from service.adapters.postgres.migrate import (
     upgrade,
 )
 from service.adapters.postgres.store import Database
-from service.domain.errors import RefundSyncError, SchemaError
+from service.domain.errors import DatabaseError, RefundSyncError, SchemaError
 from service.domain.pace import Budget, allowance_of
 from service.wiring.decoding import decoder_of
 
@@ -89,8 +89,9 @@ async def _opened(root: Path) -> Server:
     try:
         return await asyncio.shield(starting)
     except asyncio.CancelledError:
-        server = await starting
-        await _off_the_loop(server.close)
+        with suppress(DatabaseError):  # the same Ctrl-C may have ended what was being started
+            server = await starting
+            await _off_the_loop(server.close)
         raise
 
 

@@ -37,7 +37,7 @@ async def test_killed_again_and_again_while_hints_drain_it_loses_none(
     """Nothing but what a webhook told finds the changes: the key may not read events."""
     chance = random.Random(9)
     address = f"127.0.0.1:{free_port()}"
-    with simulated_stripe(refunds=4_000, **YEAR) as stripe:
+    with simulated_stripe(refunds=16_000, **YEAR) as stripe:
         settings = SELDOM | {"lease_s": 1, "http": address}
         stage = Stage(stripe, open_folder, database, settings)
         stage.run("sync")
