@@ -17,7 +17,7 @@ from service.adapters import http_guard
 from service.adapters.http_guard import Guard, State
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from aiohttp import StreamReader
     from aiohttp.typedefs import Handler, Middleware
@@ -180,14 +180,7 @@ class Connection(web.RequestHandler):
         self._start_timer()
         self.drop(request.content)
         resp.force_close()
-        try:
-            ended = await super().finish_response(request, resp, start_time)
-        except (
-            RuntimeError
-        ):  # uvloop's, where the connection was closed before the answer was written
-            if not self._wire.is_closing():
-                raise
-            raise ConnectionResetError from None
+        ended = await super().finish_response(request, resp, start_time)
         if not (request.content.is_eof() or self._wire.is_closing()):
             self._wire.write_eof()
             await self._lost.wait()
@@ -283,10 +276,22 @@ async def _accept(guard: Guard, server: web.Server, listener: socket.socket) -> 
             with ExitStack() as failed:
                 failed.enter_context(accepted)
                 await guard.room()
-                await loop.connect_accepted_socket(
-                    lambda: Connection(guard, server, loop), accepted
-                )
                 failed.pop_all()
+            await _connect(lambda: Connection(guard, server, loop), accepted)
         except OSError as error:
             guard.warn("http.not_accepted", type(error).__name__, error=str(error))
             await asyncio.sleep(ACCEPT_AGAIN_S)
+
+
+async def _connect(protocol: Callable[[], Connection], accepted: socket.socket) -> None:
+    """Whole, even where it is cancelled: uvloop would close a connection that is answering already."""
+    loop = asyncio.get_running_loop()
+    connecting = asyncio.ensure_future(loop.connect_accepted_socket(protocol, accepted))
+    try:
+        await asyncio.shield(connecting)
+    except asyncio.CancelledError:
+        await connecting
+        raise
+    except OSError:
+        accepted.close()
+        raise

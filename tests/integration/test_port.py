@@ -6,7 +6,9 @@ Raw sockets over loopback, on asyncio's own loop and on uvloop.
 from __future__ import annotations
 
 import asyncio
+import logging.handlers
 import resource
+import socket
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import wraps
@@ -364,6 +366,27 @@ async def test_a_stop_waits_for_requests_in_hand_and_for_no_idle_sender() -> Non
             await asyncio.sleep(0.005)
     assert (await half.answer())[0] == 0
     assert (await handled.answer())[0] == 200
+
+
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <socket")  # accepted as the stop came
+@on_each_loop
+async def test_a_stop_closes_no_connection_that_is_answering() -> None:
+    """Connections are being accepted when the stop comes, sooner or later by so many steps."""
+    bugs = logging.handlers.BufferingHandler(capacity=1_000)
+    log = logging.getLogger("aiohttp.server")
+    log.addHandler(bugs)
+    try:
+        for steps in range(60):
+            async with a_port() as port:
+                for _ in range(20):
+                    sender = socket.create_connection(port.address)
+                    sender.sendall(a_request())
+                    sender.close()
+                for _ in range(steps):
+                    await asyncio.sleep(0)
+    finally:
+        log.removeHandler(bugs)
+    assert [record.exc_text or record.getMessage() for record in bugs.buffer] == []
 
 
 def test_connections_are_capped_below_the_descriptor_limit() -> None:
