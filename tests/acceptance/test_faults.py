@@ -30,7 +30,7 @@ async def test_errors_resets_and_truncated_pages_change_nothing_in_the_end(
 
 async def test_a_storm_of_429s_slows_it_and_loses_nothing(database: str, open_folder: Path) -> None:
     with simulated_stripe(refunds=12_000, limits="test") as stripe:
-        stage = Stage(stripe, open_folder, database, {"endpoint_rate": 1_000, "global_rate": 1_000})
+        stage = Stage(stripe, open_folder, database, {"endpoint_rate": 120, "global_rate": 120})
         stage.run(*SPAN)
         assert sum(stripe.stats()["rate_limited"].values()) > 0
         await stage.assert_equal_to_stripe()
