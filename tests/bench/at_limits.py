@@ -6,6 +6,7 @@ account's allowance of reads.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from math import ceil
 from typing import TYPE_CHECKING
 
@@ -63,7 +64,8 @@ def _fill(
         )
         if refunds < 200_000:
             sim.reset()
-            run_command(command("verify", *SPAN, "--to", "today"), environ, folder)
+            today = datetime.now(UTC).date().isoformat()
+            run_command(command("verify", *SPAN, "--to", today), environ, folder)
             report.line(f"{refunds:,}: reads of verify", _lists(sim), "", at_most=most)
 
 
