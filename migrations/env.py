@@ -6,7 +6,7 @@ from typing import Any
 
 from alembic import context
 
-from service.adapters.postgres.schema import SCHEMA, metadata
+from service.adapters.postgres.schema.tables import SCHEMA, metadata
 
 options: dict[str, Any] = {
     "target_metadata": metadata,

@@ -7,6 +7,9 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
+from service.domain.batch import Batch, Proof, Reading
+from service.domain.coverage.span import Span
+from service.domain.coverage.walk import Key, Page, claim_of
 from service.domain.refund import (
     BalanceTransaction,
     Charge,
@@ -16,9 +19,6 @@ from service.domain.refund import (
     Refund,
     Undecodable,
 )
-from service.domain.span import Span
-from service.domain.walk import Key, Page, claim_of
-from service.ports import Batch, Proof, Reading
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,8 +47,8 @@ def a_link(**ids: str | None) -> ChargeLink:
 
 def a_destination(kind: str = "card", **fields: str | None) -> Destination:
     words = dict.fromkeys(Destination._fields[1:-1]) | fields
-    told = {name: word for name, word in fields.items() if word is not None}
-    return Destination(**(words | {"type": kind, "details": json.dumps(told)}))  # type: ignore[arg-type]
+    reported = {name: word for name, word in fields.items() if word is not None}
+    return Destination(**(words | {"type": kind, "details": json.dumps(reported)}))  # type: ignore[arg-type]
 
 
 def a_charge(object_id: str = "ch_1", **fields: Any) -> Charge:
@@ -87,7 +87,7 @@ def an_observation(
         link=link,
         destination=destination,
         content_hash=form + digest((refund, link, destination)),
-        raw=lambda: json.dumps(told_of(refund, link, destination)),
+        raw=lambda: json.dumps(json_of(refund, link, destination)),
         charge=(charge, digest(charge)) if charge else None,
         ledger=tuple((line, digest(line)) for line in ledger),
         hydrated=hydrated,
@@ -96,16 +96,19 @@ def an_observation(
     )
 
 
-def told_of(refund: Refund, link: ChargeLink, destination: Destination | None) -> dict[str, Any]:
-    """A refund under the names that versions tell changes by."""
+def json_of(refund: Refund, link: ChargeLink, destination: Destination | None) -> dict[str, Any]:
+    """A refund under the names that versions name changes by."""
     where = destination._asdict() if destination else dict.fromkeys(Destination._fields)
-    told = refund._asdict() | link._asdict() | where
-    told["destination_type"], told["destination_details"] = told.pop("type"), told.pop("details")
-    told["created_at"] = told.pop("created")
-    told["next_action_expires_at"] = told.pop("next_action_expires")
+    reported = refund._asdict() | link._asdict() | where
+    reported["destination_type"], reported["destination_details"] = (
+        reported.pop("type"),
+        reported.pop("details"),
+    )
+    reported["created_at"] = reported.pop("created")
+    reported["next_action_expires_at"] = reported.pop("next_action_expires")
     for name in ("metadata", "destination_details"):
-        told[name] = json.loads(told[name] or "null")
-    return told
+        reported[name] = json.loads(reported[name] or "null")
+    return reported
 
 
 def digest(value: Any) -> bytes:

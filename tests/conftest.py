@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.adapters.postgres import binaries, postmaster
+from service.adapters.postgres.server import binaries, postmaster
 from tests.databases import Databases, OwnServer, majors, running_server, scratch_folder
 
 if TYPE_CHECKING:

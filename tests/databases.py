@@ -14,14 +14,14 @@ from uuid import uuid4
 
 import asyncpg
 
-from service.adapters.postgres import binaries, postmaster
-from service.adapters.postgres.embedded import open_server
-from service.adapters.postgres.migrate import upgrade
+from service.adapters.postgres.schema.migrate import upgrade
+from service.adapters.postgres.server import binaries, postmaster
+from service.adapters.postgres.server.embedded import open_server
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
-    from service.adapters.postgres.embedded import Server
+    from service.adapters.postgres.server.embedded import Server
 
 OLDEST = 15
 

@@ -11,24 +11,25 @@ from itertools import count
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from service.adapters.metrics import Metrics
-from service.adapters.postgres.hinted import PostgresHinted
-from service.adapters.postgres.store import Database, DatabaseClock
+from service.adapters.postgres.rechecks.hints import PostgresHinted
+from service.adapters.postgres.session.clock import DatabaseClock
+from service.adapters.postgres.session.database import Database
 from service.adapters.stripe.webhook import WebhookReceiver
-from service.daemon.rounds import Rounds
+from service.adapters.web.metrics import Metrics
+from service.app.accounts import open_account
 from service.jobs.intake import Intake
 from service.settings import Settings
-from service.simulator.server import Simulator
-from service.simulator.webhooks import signature
-from service.simulator.world import World
-from service.wiring.accounts import open_account
+from service.simulator.http.server import Simulator
+from service.simulator.http.webhooks import signature
+from service.simulator.world.account import World
+from service.worker.rounds import Rounds
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from service.adapters.postgres.connect import Connection, Pool
-    from service.simulator.objects import Json
-    from service.wiring.accounts import Account
+    from service.adapters.postgres.session.connect import Connection, Pool
+    from service.app.accounts import Account
+    from service.simulator.world.objects import Json
 
 DAY = 86_400
 BEGIN = 1_750_000_000 // DAY * DAY
@@ -97,10 +98,10 @@ class Life:
 
     def note(self) -> None:
         for plain in self.stripe.world.truth():
-            told = json.dumps(plain, sort_keys=True)
+            reported = json.dumps(plain, sort_keys=True)
             known = self.states.setdefault(plain["id"], [])
-            if not known or known[-1] != told:
-                known.append(told)
+            if not known or known[-1] != reported:
+                known.append(reported)
 
     def change(self, kind: str, **options: Any) -> list[str]:
         """Something happens at Stripe; nothing where no refund fits."""
@@ -155,7 +156,7 @@ class Life:
 async def a_life(
     pool: Pool, *, seed: int = 7, refunds: int = 0, nets: Nets | None = None, **settings: Any
 ) -> AsyncIterator[Life]:
-    """An account of its own in the database behind *pool*: many lives fit beside each other."""
+    """An account of its own in the database behind *pool*: many lives fit in one database."""
     nets = nets or Nets()
     clock, number = Clock(), next(_numbers)
     world = World.seeded(
@@ -180,19 +181,19 @@ async def a_life(
         async with open_account(chosen, database, clock=clock, daemon=True) as opened:
             account = replace(opened, met_s=BEGIN)
             async with Intake(
-                PostgresHinted(database, clock), account.id, on_news=lambda: None
+                PostgresHinted(database, clock), account.id, on_hints=lambda: None
             ) as intake:
                 receiver = WebhookReceiver(
                     [SECRET],
                     intake.take,
                     database.clock.now,
                     second=clock.time,
-                    heard=account.heard,
+                    recent=account.recent,
                 )
                 rounds = Rounds(
                     account, Metrics(), intake if nets.webhooks else None, asyncio.Event()
                 )
                 life = Life(clock, stripe, account, rounds, nets, receiver, Random(seed), pool)
-                world.events.heard = lambda event: life.undelivered.append((0, event))
+                world.events.recent = lambda event: life.undelivered.append((0, event))
                 life.note()
                 yield life

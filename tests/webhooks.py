@@ -14,12 +14,12 @@ REFUND_TYPES = ("refund.created", "refund.updated", "refund.failed", "charge.ref
 
 def an_event(refund_id: str = "re_1", kind: str = "refund.updated", **members: Any) -> bytes:
     """A snapshot event: the refund as it was, or for charge.refunded the charge of that id."""
-    told = {"id": refund_id, "object": "refund", "charge": "ch_1", "amount": 1000}
+    reported = {"id": refund_id, "object": "refund", "charge": "ch_1", "amount": 1000}
     if kind == "charge.refunded":
-        told = {"id": refund_id, "object": "charge", "amount_refunded": 1000}
+        reported = {"id": refund_id, "object": "charge", "amount_refunded": 1000}
     return _body({
         "id": f"evt_{refund_id}", "object": "event", "type": kind, "livemode": False,
-        "created": 1_760_000_000, "data": {"object": told}, "pending_webhooks": 1, "request": None,
+        "created": 1_760_000_000, "data": {"object": reported}, "pending_webhooks": 1, "request": None,
     } | members)  # fmt: skip
 
 
@@ -35,8 +35,8 @@ def a_notification(
     } | members)  # fmt: skip
 
 
-def _body(told: dict[str, Any]) -> bytes:
-    return json.dumps(told).encode()
+def _body(reported: dict[str, Any]) -> bytes:
+    return json.dumps(reported).encode()
 
 
 def signed(body: bytes, secret: str = SECRET, *, second: float | None = None) -> str:

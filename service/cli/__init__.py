@@ -6,11 +6,11 @@ def main() -> None:
     import os
     import signal
 
-    # While modules load, Python would raise KeyboardInterrupt in whatever runs, and drop it in a callback.
+    # While modules load, Python would raise KeyboardInterrupt in the code that happens to run, and drop it in a callback.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 
-    from service.adapters.streams import open_standard_streams
+    from service.adapters.process.streams import open_standard_streams
 
     open_standard_streams()
     try:
@@ -20,19 +20,16 @@ def main() -> None:
 
 
 def _run() -> None:
-    from service.cli import (  # noqa: F401
-        cancel,
+    from service.cli.app import run_command_line
+    from service.cli.operate import (  # noqa: F401
         completion,
         config,
-        cover,
         database,
         demo,
         doctor,
-        refunds,
         run,
         status,
-        verify,
     )
-    from service.cli.app import run_command_line
+    from service.cli.sync import backfill, cancel, fetch, verify  # noqa: F401
 
     run_command_line()

@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 from cyclopts import App, CycloptsError, Group, Parameter, UnusedCliTokensError
 
-from service.adapters import streams
-from service.adapters.logs import Redactor
+from service.adapters.process import streams
+from service.adapters.process.logs import Redactor
 from service.domain.errors import OutputError, ReaderGoneError, RefundSyncError, UsageError
 
 if TYPE_CHECKING:
-    from service.adapters.postgres.store import Database
+    from service.adapters.postgres.session.database import Database
+    from service.app.accounts import Account
     from service.settings import Settings
-    from service.wiring.accounts import Account
 
 T = TypeVar("T")
 
@@ -96,7 +96,7 @@ class Session:
         return Settings()
 
     def _set_up_logs(self, form: str) -> None:
-        from service.adapters import logs
+        from service.adapters.process import logs
 
         level = logging.WARNING if self.quiet else logging.DEBUG if self.verbose else logging.INFO
         logs.set_up(self.redactor, level=level, form=form)
@@ -104,15 +104,15 @@ class Session:
     @asynccontextmanager
     async def open_database(self) -> AsyncIterator["Database"]:
         """The configured database, ready for use; the embedded one ends with the last who uses it."""
-        from service.wiring import places
+        from service.app import databases as places
 
-        async with places.open_database(self.settings, self.tell) as database:
+        async with places.open_database(self.settings, self.report) as database:
             yield database
 
     @asynccontextmanager
     async def open_account(self, *, daemon: bool = False) -> AsyncIterator["Account"]:
         """The account of the configured key, in that database, which is not made where there is no key."""
-        from service.wiring import accounts
+        from service.app import accounts
 
         self.settings.require_key()
         async with (
@@ -134,7 +134,7 @@ class Session:
         settings: Settings | None = self.__dict__.get("settings")
         return settings.as_given(text) if settings else text
 
-    def tell(self, text: str) -> None:
+    def report(self, text: str) -> None:
         """A message for people, on stderr."""
         print(self.redactor(text), file=sys.stderr, flush=True)
 
@@ -143,8 +143,8 @@ class Session:
         if self.as_json:
             ascii_only = not streams.takes_any_text(sys.stdout)
             print(json.dumps(data, ensure_ascii=ascii_only, default=str), flush=True)
-        elif text is not None and (told := text()):
-            print(told, flush=True)
+        elif text is not None and (reported := text()):
+            print(reported, flush=True)
 
 
 Context = Annotated[Session, Parameter(parse=False)]
@@ -194,11 +194,11 @@ def _guarded(session: Session, work: Callable[[], Any]) -> Any:
         raise _ended(session, _usage(error)) from None
     except RefundSyncError as error:
         if session.verbose:
-            _tell_traceback(session)
+            _report_traceback(session)
         raise _ended(session, error) from None
-    except Exception:  # noqa: BLE001 - whatever it is, it is a bug: said once, here
-        _tell_traceback(session)
-        session.tell(
+    except Exception:  # noqa: BLE001 - it is a bug, reported once, here
+        _report_traceback(session)
+        session.report(
             "refund-sync: this is a bug; nothing false was recorded. Please report the lines above."
         )
         raise SystemExit(1) from None
@@ -208,28 +208,28 @@ def _ended(session: Session, error: RefundSyncError) -> SystemExit:
     if isinstance(error, OutputError):
         streams.drop_output()
     if not isinstance(error, ReaderGoneError):
-        session.tell(session.as_given(f"refund-sync: {error}"))
+        session.report(session.as_given(f"refund-sync: {error}"))
     if error.hint:
-        session.tell(session.as_given(f"  {error.hint}"))
+        session.report(session.as_given(f"  {error.hint}"))
     return SystemExit(error.exit_code)
 
 
 def _usage(error: CycloptsError) -> UsageError:
-    """What the parser could not make sense of, told as all our errors are."""
+    """What the parser could not understand, reported like every error."""
     error.verbose = False
-    told = str(error).partition(" Available commands:")[0].rstrip(".")
+    reported = str(error).partition(" Available commands:")[0].rstrip(".")
     if isinstance(error, UnusedCliTokensError):
-        told = f"not understood: {' '.join(error.unused_tokens or ())}"
+        reported = f"not understood: {' '.join(error.unused_tokens or ())}"
     hint = f"Try: {' '.join(('refund-sync', *(error.command_chain or ()), '--help'))}"
     if any(token.startswith("--api-key") for token in error.root_input_tokens or ()):
         hint = "The key is never an argument, where others could see it: set STRIPE_API_KEY."
-    return UsageError(f"{told[:1].lower()}{told[1:]}", hint=hint)
+    return UsageError(f"{reported[:1].lower()}{reported[1:]}", hint=hint)
 
 
-def _tell_traceback(session: Session) -> None:
+def _report_traceback(session: Session) -> None:
     import traceback
 
-    session.tell(traceback.format_exc())
+    session.report(traceback.format_exc())
 
 
 def run_async(work: Coroutine[Any, Any, T], *, stopped: object = "") -> T:
@@ -272,7 +272,7 @@ def _on_signal(number: int, got: list[int], task: asyncio.Task[Any]) -> None:
 
 def end_at_once(number: int) -> NoReturn:
     """Without another word, but with no server of ours left behind that nobody else uses."""
-    if embedded := sys.modules.get("service.adapters.postgres.embedded"):
+    if embedded := sys.modules.get("service.adapters.postgres.server.embedded"):
         embedded.leave_at_once()
     os._exit(128 + number)
 

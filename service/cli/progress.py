@@ -9,15 +9,15 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from service.domain.coverage.span import clipped, total_seconds
 from service.domain.errors import RefundSyncError
-from service.domain.span import clipped, total_seconds
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
     from service.cli.app import Session
-    from service.domain.span import Span
-    from service.ports import Progress
+    from service.domain.coverage.span import Span
+    from service.ports.runs import Progress
 
 LAST_LOOK_S = 2.0
 """How long a stopped command may ask the database how far it came."""
@@ -29,24 +29,24 @@ GOES_ON = "what was proven is committed; the same command goes on with the rest"
 class Standing:
     """What a command that covers a span says where a signal ends it."""
 
-    told: str = NOTHING_YET
+    reported: str = NOTHING_YET
 
     def __str__(self) -> str:
-        return self.told
+        return self.reported
 
     @asynccontextmanager
     async def of(
         self, progress: Progress, span: Span, covered: Callable[[], Awaitable[list[Span]]]
     ) -> AsyncIterator[None]:
         """While the body runs; ended by a signal, it asks what is *covered* by then."""
-        self.told = GOES_ON
+        self.reported = GOES_ON
         try:
             yield
         except asyncio.CancelledError:
             with suppress(RefundSyncError, TimeoutError):
                 async with asyncio.timeout(LAST_LOOK_S):
                     proven = clipped(await covered(), span)
-                self.told = what_remains(progress, span, total_seconds(proven))
+                self.reported = what_remains(progress, span, total_seconds(proven))
             raise
 
 

@@ -7,12 +7,11 @@ from calendar import monthrange
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
+from service.domain.coverage.span import DAY_S, instant
 from service.domain.errors import UsageError
-from service.domain.recheck import DAY_S
-from service.domain.span import instant
 
 if TYPE_CHECKING:
-    from service.domain.span import Span
+    from service.domain.coverage.span import Span
 
 _MONTH = re.compile(r"(\d{4})-(\d{2})")
 _FORMS = "Give a date (2026-01-31), or an instant (2026-01-31T12:00 or 2026-01-31T12:00:00+02:00)."

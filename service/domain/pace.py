@@ -77,19 +77,19 @@ class Budget:
 
 
 @dataclass(slots=True)
-class Agreement:
-    """Whether webhooks tell all that polls find: then polls need not be as frequent.
+class WebhookTrust:
+    """Whether webhooks report all that polls find: then polls need not be as frequent.
 
     Each poll that found nothing new while webhooks arrived doubles the interval, up to half an hour;
-    the first that found something they had not told ends it.
+    the first that found something that they had not reported ends it.
     """
 
     doublings: int = 0
 
     MOST = 6
 
-    def polled(self, *, found_untold: bool, webhooks_arrive: bool) -> None:
-        if found_untold or not webhooks_arrive:
+    def polled(self, *, found_unreported: bool, webhooks_arrive: bool) -> None:
+        if found_unreported or not webhooks_arrive:
             self.doublings = 0
         else:
             self.doublings = min(self.doublings + 1, self.MOST)

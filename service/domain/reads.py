@@ -6,14 +6,14 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from service.domain.recheck import ALWAYS_ALONE, DAY_S, HOUR_S, PAGE, UNKNOWN, pages_of
-from service.domain.span import Span, merged
+from service.domain.coverage.span import DAY_S, HOUR_S, Span, merged
+from service.domain.recheck import ALWAYS_ALONE, PAGE, UNKNOWN, pages_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 FAR = 2 * PAGE
-"""With so many refunds between two days, listing both as one span saves no read."""
+"""With this many refunds between two days, listing both as one span saves no read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Density:
     """How many refunds are stored around what is due.
 
     *by_hour* counts whole days by the first seconds of their hours; *between* counts, by the first second of
-    such a day, those after it and before the next such day, up to ``FAR``.
+    a day like that, those after it and before the next one, up to ``FAR``.
     """
 
     by_hour: Mapping[int, int]

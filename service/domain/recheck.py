@@ -25,15 +25,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from service.domain.span import Span, merged
+from service.domain.coverage.span import DAY_S, Span, merged
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from service.domain.refund import ChargeLink, Destination, Refund
 
-HOUR_S = 3_600
-DAY_S = 24 * HOUR_S
 YOUNG_S = 90 * DAY_S
 PAGE = 100
 
@@ -61,7 +59,7 @@ _STEPS: dict[str, tuple[tuple[float, int], ...]] = {
     RETURN_LEG: ((14, 1), (90, 7)),
     SUCCEEDED: ((14, 1), (45, 7), (90, 30)),
 }
-"""State to steps: up to an age of so many days, again after so many days."""
+"""State to steps: up to an age in days, again after a number of days."""
 
 
 def interval_s(state: str, age_s: float) -> int | None:
@@ -92,15 +90,15 @@ def next_due_s(state: str | None, created: int, now_s: float) -> float | None:
 class Day:
     """A day of created time: how many refunds are stored of it, and when all were last listed.
 
-    *owed* says that events expired unread that may have told of changes since then; *awaited* counts
+    *outstanding* says that events expired unread that may have reported changes since then; *pending_rechecks* counts
     those of its refunds that are due by themselves.
     """
 
     start: int
     refunds: int
     checked_s: float | None
-    owed: bool = False
-    awaited: int = 0
+    outstanding: bool = False
+    pending_rechecks: int = 0
 
     @property
     def span(self) -> Span:
@@ -111,7 +109,7 @@ def due_days(days: Iterable[Day], now_s: float, *, overdue: int = 1) -> list[Day
     """Days whose succeeded refunds are due: their listing lies *overdue* intervals back.
 
     A day is as old as its youngest refund can be, and counts as listed when it ended. Listing it is
-    also the cheaper way to read refunds of it that are due by themselves, where they are so many.
+    also the cheaper way to read refunds of it that are due by themselves, where they are many.
     """
     return [day for day in days if day.refunds and _is_due(day, now_s, overdue)]
 
@@ -120,7 +118,7 @@ def _is_due(day: Day, now_s: float, overdue: int) -> bool:
     ended = day.start + DAY_S
     after = interval_s(SUCCEEDED, now_s - ended)
     last = max(day.checked_s or ended, ended)
-    if day.owed or (day.awaited and day.awaited >= pages_of(day.refunds)):
+    if day.outstanding or (day.pending_rechecks and day.pending_rechecks >= pages_of(day.refunds)):
         return True
     return after is not None and now_s - last >= after * overdue
 
@@ -157,7 +155,7 @@ def is_late(why: str, created: int | None, due_s: float, now_s: float) -> bool:
 
 
 def days_in_turn(days: Sequence[Day], pages: int) -> list[Span]:
-    """As many of these days, in their order, as can be listed in so many pages; joined where they meet.
+    """As many of these days, in their order, as can be listed in *pages* pages; joined where they meet.
 
     The first in any case: a day that no budget bears would else keep all others waiting for ever.
     """
@@ -173,7 +171,7 @@ def days_in_turn(days: Sequence[Day], pages: int) -> list[Span]:
 
 
 def pages_of(refunds: int) -> int:
-    """Reads that listing so many refunds takes, at least one."""
+    """Reads that listing these many refunds takes, at least one."""
     return -(-refunds // PAGE) or 1
 
 

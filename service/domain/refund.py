@@ -71,7 +71,7 @@ class Charge(NamedTuple):
 
 
 class BalanceTransaction(NamedTuple):
-    """A ledger line; *refund_id* is None where its source is no refund we were told of."""
+    """A ledger line; *refund_id* is None where its source is no known refund."""
 
     id: str
     refund_id: str | None
@@ -92,15 +92,15 @@ class Hint(NamedTuple):
     """Word that a refund may have changed, or that a charge may have a refund more.
 
     *kind* is refund or charge. A read that began after *at*, by the database's clock, knows of it.
-    *charge_id* is the refund's, where the word tells it. *heard* says that the same word came before: it may
-    ask for a read, and is no news.
+    *charge_id* is the refund's, where the event names it. *recent* says that the same event was received before: it may
+    ask for a read, and counts as nothing new.
     """
 
     kind: str
     object_id: str
     at: datetime
     charge_id: str | None = None
-    heard: bool = False
+    recent: bool = False
 
 
 def without_echoes(hints: Iterable[Hint]) -> list[Hint]:
@@ -110,8 +110,8 @@ def without_echoes(hints: Iterable[Hint]) -> list[Hint]:
         key = (hint.kind, hint.object_id)
         if key not in latest or latest[key].at < hint.at:
             latest[key] = hint
-    told = {hint.charge_id for hint in latest.values() if hint.kind == "refund"}
-    kept = (h for h in latest.values() if h.kind == "refund" or h.object_id not in told)
+    reported = {hint.charge_id for hint in latest.values() if hint.kind == "refund"}
+    kept = (h for h in latest.values() if h.kind == "refund" or h.object_id not in reported)
     return sorted(kept, key=lambda hint: (hint.kind, hint.object_id))
 
 

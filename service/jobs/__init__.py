@@ -1,1 +1,1 @@
-"""What the service does, told in terms of ports."""
+"""What the service does, in terms of ports."""

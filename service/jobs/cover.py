@@ -12,20 +12,29 @@ from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING
 
-from service.domain.frontier import Frontier
-from service.domain.recheck import DAY_S
-from service.domain.span import Span, clipped, gaps, merged, span_or_none, total_seconds
-from service.domain.walk import Claim, Walk, claim_of
-from service.ports import Batch, Check, Progress, Proof
+from service.domain.batch import Batch, Check, Proof
+from service.domain.coverage.frontier import Frontier
+from service.domain.coverage.span import (
+    DAY_S,
+    Span,
+    clipped,
+    gaps,
+    merged,
+    span_or_none,
+    total_seconds,
+)
+from service.domain.coverage.stream import REFUNDS, settled
+from service.domain.coverage.walk import Claim, Walk, claim_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from datetime import datetime
 
-    from service.ports import ListSource, Reading, RefundStore
+    from service.domain.batch import Reading
+    from service.ports.lists import ListSource
+    from service.ports.runs import Progress
+    from service.ports.warehouse import RefundStore
 
-REFUNDS = "refunds"
-EVENTS = "events"
 SETTLED_AFTER_S = DAY_S
 BATCH_ROWS = 1_000
 QUEUE_PAGES = 24
@@ -40,11 +49,6 @@ class Covering:
     open_top: bool = False
     source: str = "list"
     stream: str = REFUNDS
-
-
-def settled(stream: str) -> str:
-    """Its seconds listed at least a day after they passed: what became visible late is in those, too."""
-    return f"{stream}:settled"
 
 
 @dataclass(slots=True)
@@ -63,7 +67,7 @@ class Cover:
 
     *gate* is awaited before each read: a long fill gives way there to what is more urgent.
     However it ends, pages that were read are still committed, within *drain_s* seconds. *proven* is
-    what its committed pages prove, whatever was covered before.
+    what its committed pages prove, no matter what was covered before.
     """
 
     def __init__(

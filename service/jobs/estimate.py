@@ -6,13 +6,13 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from service.domain.span import Span, gaps, total_seconds
-from service.domain.walk import PAGE_SIZE, Ask
+from service.domain.coverage.span import Span, gaps, total_seconds
+from service.domain.coverage.walk import PAGE_SIZE, Ask
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from service.ports import RefundSource
+    from service.ports.lists import RefundSource
 
 REREAD_SHARE = 1.02
 """Seconds at the ends of pages are read twice: one or two reads in a hundred."""

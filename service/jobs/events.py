@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from service.domain.coverage.span import Span, gaps, span_or_none
+from service.domain.coverage.stream import EVENTS
 from service.domain.recheck import YOUNG_S
-from service.domain.span import Span, gaps, span_or_none
-from service.jobs.cover import EVENTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from service.ports import GapStore, RefundStore
+    from service.ports.hints import GapStore
+    from service.ports.warehouse import RefundStore
 
 KEPT_S = 30 * 86_400
 """Stripe keeps events for so long."""
 MARGIN_S = 2 * 3_600
 """An hour more than a page keeps to: what is wanted can be proven though clocks differ and pages take time."""
 BEFORE_FIRST_S = 3_600
-"""Nothing was read before the account was first met: earlier events tell nothing. Clocks may differ."""
+"""Nothing was read before the account was registered: earlier events say nothing. Clocks may differ."""
 
 
 def floor_of(now_s: int) -> int:
@@ -35,7 +36,7 @@ def wanted_events(met_s: int, now_s: int, settle_bound: int) -> Span | None:
 async def note_expired(
     store: RefundStore, found: GapStore, *, met_s: int, now_s: int, now: datetime
 ) -> Sequence[Span]:
-    """Records times whose events can be read no more. Refunds that were young then are owed a read.
+    """Records times whose events can be read no more. Refunds that were young then have a read outstanding.
 
     Returns those that are new.
     """

@@ -5,17 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from service.domain.batch import FETCH, Batch
+from service.domain.coverage.span import DAY_S
 from service.domain.errors import NotFoundError
 from service.domain.reads import reads_for
-from service.domain.recheck import DAY_S
-from service.ports import FETCH, Batch
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from service.domain.batch import Written
+    from service.domain.coverage.span import Span
     from service.domain.reads import Due
-    from service.domain.span import Span
-    from service.ports import DueStore, Progress, RefundSource, RefundStore, Written
+    from service.ports.lists import RefundSource
+    from service.ports.rechecks import DueStore
+    from service.ports.runs import Progress
+    from service.ports.warehouse import RefundStore
 
 
 @dataclass(slots=True)

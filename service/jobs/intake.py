@@ -4,38 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
 from service.domain.errors import RefundSyncError, RetryableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from datetime import datetime
     from types import TracebackType
     from typing import Self
 
     from service.domain.refund import Hint
+    from service.ports.hints import Hinted
 
 log = structlog.get_logger(__name__)
 
 MOST_WAITING = 10_000
 MOST_AT_ONCE = 500
 COMMIT_LIMIT_S = 10.0
-"""Whoever waits for longer is told to come again: Stripe itself gives up after some 20 seconds."""
-
-
-class Hinted(Protocol):
-    """Where hints are kept, for every account of this database."""
-
-    async def hint(self, hints: Mapping[str, Sequence[Hint]]) -> Mapping[str, int]:
-        """Keeps the hints of each account, all of them or none.
-
-        Returns how many told something new, by account; one that this database does not hold is not
-        among them.
-        """
-        ...
+"""A caller that waits for longer is asked to retry: Stripe itself gives up after some 20 seconds."""
 
 
 class _Waiting(NamedTuple):
@@ -45,9 +34,9 @@ class _Waiting(NamedTuple):
 
 
 class Intake:
-    """Takes hints while it is open: what waits goes into one transaction, then what came meanwhile.
+    """Takes hints while it is open: those pending go into one transaction, then those that arrived during it.
 
-    *account_id* is our own. *on_news* is called after a commit that told something new.
+    *account_id* is our own. *on_hints* is called after a commit that added a hint.
     """
 
     def __init__(
@@ -55,7 +44,7 @@ class Intake:
         store: Hinted,
         account_id: str,
         *,
-        on_news: Callable[[], object],
+        on_hints: Callable[[], object],
         most_waiting: int = MOST_WAITING,
         most_at_once: int = MOST_AT_ONCE,
         commit_limit_s: float = COMMIT_LIMIT_S,
@@ -63,7 +52,7 @@ class Intake:
     ) -> None:
         self._store = store
         self._account_id = account_id
-        self._on_news = on_news
+        self._on_news = on_hints
         self._most_at_once = most_at_once
         self._commit_limit_s = commit_limit_s
         self._drain_s = drain_s
@@ -121,7 +110,7 @@ class Intake:
             try:
                 await self._keep(batch)
             except (RefundSyncError, TimeoutError) as error:
-                _disappoint(batch, self._told(error, len(batch)))
+                _disappoint(batch, self._reported(error, len(batch)))
             except Exception:
                 log.exception("hints.ended_by_a_bug", count=len(batch))
                 _disappoint(batch, RetryableError("the hint could not be kept"))
@@ -153,8 +142,8 @@ class Intake:
         if any(new.values()):
             self._on_news()
 
-    def _told(self, error: RefundSyncError | TimeoutError, count: int) -> RefundSyncError:
-        """The error as all who wait are told it, logged once for them."""
+    def _reported(self, error: RefundSyncError | TimeoutError, count: int) -> RefundSyncError:
+        """The error that every waiter gets, logged once."""
         if isinstance(error, TimeoutError):
             error = RetryableError(f"not committed within {self._commit_limit_s:g} s")
         log.warning("hints.not_kept", count=count, error=str(error))
@@ -162,7 +151,7 @@ class Intake:
 
 
 def _disappoint(batch: Sequence[_Waiting], error: RefundSyncError) -> None:
-    """Whoever has gone away meanwhile is told nothing."""
+    """Waiters that were cancelled get nothing."""
     for waiting in batch:
         if not waiting.kept.done():
             waiting.kept.set_exception(error)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from service.domain.recheck import DAY_S
-from service.domain.span import Span, clipped, gaps, span_or_none
-from service.jobs.cover import EVENTS, REFUNDS, SETTLED_AFTER_S, Covering, settled
+from service.domain.coverage.span import DAY_S, Span, clipped, gaps, span_or_none
+from service.domain.coverage.stream import EVENTS, REFUNDS, settled
+from service.jobs.cover import SETTLED_AFTER_S, Covering
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from service.ports import RefundStore
+    from service.ports.warehouse import RefundStore
 
 SECOND_LOOK = "second look"
 
@@ -39,7 +39,7 @@ async def gaps_in(store: RefundStore, wanted: Span, *, stream: str = REFUNDS) ->
 
 
 async def all_of(store: RefundStore, wanted: Span) -> Covering:
-    """Everything that is wanted and missing, and whatever is newer than the settle bound."""
+    """Everything that is wanted and missing, and all that is newer than the settle bound."""
     missing = await gaps_in(store, wanted)
     return Covering(_with_top(missing, wanted), open_top=True)
 

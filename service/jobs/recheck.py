@@ -9,37 +9,33 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from service.domain.batch import Batch
+from service.domain.coverage.span import DAY_S
+from service.domain.coverage.walk import Ask
 from service.domain.errors import NotFoundError, RefusedError, StripeAwayError
 from service.domain.reads import reads_for
 from service.domain.recheck import (
     ALWAYS_ALONE,
-    DAY_S,
     REVISIT_AGAIN_S,
     YOUNG_S,
     days_in_turn,
     due_days,
     spans_over,
 )
-from service.domain.walk import Ask
 from service.jobs.cover import Cover, Covering
-from service.ports import Batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
+    from service.domain.batch import Reading
+    from service.domain.coverage.span import Span
     from service.domain.reads import Due, Reads
-    from service.domain.span import Span
-    from service.ports import (
-        Clock,
-        DayStore,
-        DueStore,
-        GapStore,
-        Progress,
-        Reading,
-        RefundSource,
-        RefundStore,
-    )
+    from service.ports.hints import GapStore
+    from service.ports.lists import RefundSource
+    from service.ports.rechecks import DayStore, DueStore
+    from service.ports.runs import Clock, Progress
+    from service.ports.warehouse import RefundStore
 
 log = structlog.get_logger(__name__)
 
@@ -48,7 +44,7 @@ TAKEN = 20_000
 ROUNDS = 1_000
 DAYS_IN_TURN = 400
 TRIES = 3
-"""So often one object is asked for before something else is, to tell an outage from an object."""
+"""Attempts for one object before another is tried, so that an outage is not taken for a fault of the object."""
 BEFORE_STRIPE = Ask(DAY_S, DAY_S + 1)
 """A list of nothing, which Stripe gives whenever it gives anything."""
 
@@ -93,7 +89,7 @@ class Rereader:
             raise
 
     async def list_again(self, spans: Sequence[Span], source: str) -> int:
-        """Lists these spans whatever is covered. Returns the seconds that were not read."""
+        """Lists these spans, covered or not. Returns the seconds that were not read."""
         cover = Cover(
             self.source, self.store, self.progress,
             concurrency=self.concurrency, drain_s=self.drain_s,
@@ -159,7 +155,7 @@ class Rereader:
     async def _fetched(self, one: Due) -> Sequence[Reading]:
         """Raises _UnansweredError where Stripe answers, but not when it is asked for this one.
 
-        An outage is waited for like any other, by a read of something else: it puts off no object, and
+        During an outage it waits, by reading something else: no object is rescheduled for it, and
         ends in StripeAwayError.
         """
         try:
@@ -191,15 +187,15 @@ def _whole(readings: Sequence[Reading]) -> bool:
 
 async def days_due(store: DayStore, gaps: GapStore, now: datetime, most: int) -> list[Span]:
     """Days whose refunds are all to be listed again, the newest that *most* reads can list."""
-    owed_from, now_s = await gaps.owed_from(), now.timestamp()
-    oldest = min(now_s - YOUNG_S, owed_from if owed_from is not None else now_s)
+    outstanding_since, now_s = await gaps.outstanding_since(), now.timestamp()
+    oldest = min(now_s - YOUNG_S, outstanding_since if outstanding_since is not None else now_s)
     start = int(oldest) // DAY_S * DAY_S
     days = await store.days(start, int(now_s) // DAY_S * DAY_S, now)
     return spans_over(due_days(days, now_s), days, most)
 
 
 async def days_to_revisit(store: DayStore, first: int, now: datetime, pages: int) -> list[Span]:
-    """Old days, those that were listed longest ago first, as many as fit in so many pages."""
+    """Old days, those that were listed longest ago first, as many as fit in that number of pages."""
     end = int(now.timestamp() - YOUNG_S) // DAY_S * DAY_S
     start = -(-first // DAY_S) * DAY_S
     if start >= end or pages < 1:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from uuid import UUID
 
-    from service.ports import Progress, RunLog
+    from service.ports.runs import Progress, RunLog
 
 log = structlog.get_logger(__name__)
 
@@ -36,7 +36,7 @@ class Run:
 @asynccontextmanager
 async def recorded(runs: RunLog, run: Run, progress: Progress) -> AsyncIterator[Run]:
     """Writes progress while the body goes on, then the outcome: ok, incomplete, failed or stopped."""
-    teller = asyncio.create_task(_tell(runs, run.id, progress))
+    teller = asyncio.create_task(_report(runs, run.id, progress))
     outcome, error = "failed", "ended by a bug"
     try:
         yield run
@@ -56,7 +56,7 @@ async def recorded(runs: RunLog, run: Run, progress: Progress) -> AsyncIterator[
 async def _last_words(
     runs: RunLog, run: Run, progress: Progress, outcome: str, error: str | None
 ) -> None:
-    """A database that is gone cannot be told; the next run closes the row.
+    """A database that is away cannot record it; the next run closes the row.
 
     A run that found nothing is logged for debugging only: an idle daemon has two a minute.
     """
@@ -64,15 +64,15 @@ async def _last_words(
         async with asyncio.timeout(LAST_WORDS_S):
             await runs.progress(run.id, progress)
             await runs.end(run.id, outcome, error or None)
-    quiet = outcome == "ok" and not (progress.written.is_news or progress.unread)
+    quiet = outcome == "ok" and not (progress.written.has_updates or progress.unread)
     log.log(
         logging.DEBUG if quiet else logging.INFO, "run.ended",
         run_id=str(run.id), job=run.job, outcome=outcome, requests=progress.requests,
     )  # fmt: skip
 
 
-async def _tell(runs: RunLog, run_id: UUID, progress: Progress) -> None:
-    """Through times when the database is away too: who tells nothing for long is taken to be killed."""
+async def _report(runs: RunLog, run_id: UUID, progress: Progress) -> None:
+    """Through times when the database is away too: a run without progress for long is taken to be killed."""
     while True:
         await asyncio.sleep(TELL_EVERY_S)
         try:

@@ -1,4 +1,4 @@
-"""Reads a span again, whatever is covered, and tells what is not here as it is at Stripe."""
+"""Reads a span again, covered or not, and reports what differs from Stripe."""
 
 from __future__ import annotations
 
@@ -7,22 +7,27 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from service.domain.batch import Compared, Written
+from service.domain.coverage.span import Span, merged
+from service.domain.coverage.stream import REFUNDS
 from service.domain.errors import DifferenceError, NotFoundError
 from service.domain.reads import Due
-from service.domain.span import Span, merged
-from service.jobs.cover import REFUNDS, Cover, Covering
-from service.ports import Compared, Written
+from service.jobs.cover import Cover, Covering
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from datetime import datetime
     from random import Random
 
+    from service.domain.batch import Batch
     from service.domain.reads import Density
-    from service.ports import Batch, ComparingStore, DueStore, Progress, RefundSource, RefundStore
+    from service.ports.lists import RefundSource
+    from service.ports.rechecks import DueStore
+    from service.ports.runs import Progress
+    from service.ports.warehouse import ComparingStore, RefundStore
 
 MOST = 100_000
-"""So many differences are told apart; a warehouse with more is not this account's, or was overwritten."""
+"""Differences that are classified; a warehouse with more is not this account's, or was overwritten."""
 CUTS = 7
 VERIFY = "verify"
 DIFFERS, NOT_LISTED = "differs", "not listed"
@@ -34,7 +39,7 @@ LISTS = (
 
 @dataclass(slots=True)
 class Verdict:
-    """What verify found: *stale* differ and a net has them, *drift* differ and nothing tells of it.
+    """What verify found: *stale* differ and a net has them, *drift* differ and nothing reported it.
 
     *hidden* are stored, not listed and still known to Stripe; *gone* are not known to it. Those *returned*
     were marked gone or hidden and are listed; the mark is cleared.
@@ -60,7 +65,7 @@ class Verdict:
 class _Comparing:
     """A store that compares in place of writing: the engine is the one that covers.
 
-    Where one page ends and the next begins a refund may be read twice; it is counted, and told, once.
+    Where one page ends and the next begins a refund may be read twice; it is counted and reported once.
     """
 
     def __init__(self, store: RefundStore, comparison: ComparingStore, into: Compared) -> None:
@@ -77,23 +82,25 @@ class _Comparing:
         await self._store.settle(bound)
 
     async def write(self, batch: Batch) -> Written:
-        told, into = await self._comparison.compare(batch), self._into
+        reported, into = await self._comparison.compare(batch), self._into
         for name in LISTS:
             known = getattr(into, name)
-            known += [one for one in getattr(told, name) if one not in self._known[name]]
-            self._known[name].update(getattr(told, name))
+            known += [one for one in getattr(reported, name) if one not in self._known[name]]
+            self._known[name].update(getattr(reported, name))
         if len(into.missing) + len(into.differing) + len(into.unlisted) > MOST:
             raise DifferenceError(
                 f"more than {MOST:,} refunds differ from Stripe's",
                 hint="Check that this database and this key are of the same account and mode.",
             )
-        into.revoked = merged([*into.revoked, *told.revoked])
+        into.revoked = merged([*into.revoked, *reported.revoked])
         self._listed += sum(p.claim.rows for p in batch.proofs if p.stream == REFUNDS)
         other = {*into.missing, *into.differing, *into.returned}
         into.equal = max(0, self._listed - len(other))
-        into.seconds |= told.seconds
-        into.fields = dict([*into.fields.items(), *told.fields.items()][:20])
-        return Written(unchanged=told.equal, changed=len(told.differing), late=len(told.holes))
+        into.seconds |= reported.seconds
+        into.fields = dict([*into.fields.items(), *reported.fields.items()][:20])
+        return Written(
+            unchanged=reported.equal, changed=len(reported.differing), late=len(reported.holes)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,22 +145,22 @@ class Verifier:
             verdict.hidden.append(refund_id)
 
     async def _tell_apart(self, verdict: Verdict, began: datetime) -> None:
-        """What an event tells of, or a read since then, is stale; what was altered here never is.
+        """What an event reported, or a later read found, is stale; what was altered here never is.
 
         So is what an older form of ours decoded: it is decoded again when it is next listed.
         Where events may not be read, nothing but an alteration can be called drift.
         """
         differing = verdict.found.differing
         if self.read_events is None:
-            told = set(differing)
+            reported = set(differing)
         else:
             if differing:
                 await self.read_events()
-            told = set(await self.comparison.told_of(differing, began))
-        told |= set(verdict.found.outdated)
-        told -= set(verdict.found.altered)
-        verdict.stale = [i for i in differing if i in told]
-        verdict.drift = [i for i in differing if i not in told]
+            reported = set(await self.comparison.hinted_since(differing, began))
+        reported |= set(verdict.found.outdated)
+        reported -= set(verdict.found.altered)
+        verdict.stale = [i for i in differing if i in reported]
+        verdict.drift = [i for i in differing if i not in reported]
 
 
 def cut(span: Span, chance: Random) -> list[Span]:
@@ -164,7 +171,7 @@ def cut(span: Span, chance: Random) -> list[Span]:
     return [Span(start, end) for start, end in pairwise(bounds)]
 
 
-def told_short(verdict: Verdict) -> str:
+def summarize(verdict: Verdict) -> str:
     parts: dict[str, Sequence[object]] = {
         "missing": verdict.found.missing, "drifted": verdict.drift, "gone": verdict.gone,
         "returned": verdict.found.returned, "claims contradicted": verdict.found.contradicted,
@@ -172,7 +179,7 @@ def told_short(verdict: Verdict) -> str:
     return ", ".join(f"{len(some)} {name}" for name, some in parts.items() if some)
 
 
-def told(verdict: Verdict) -> dict[str, Any]:
+def reported(verdict: Verdict) -> dict[str, Any]:
     """The verdict as plain values."""
     found = verdict.found
     return {

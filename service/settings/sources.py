@@ -34,7 +34,7 @@ _KUBERNETES = re.compile(r"REFUND_SYNC_(.+_)?(SERVICE_HOST|SERVICE_PORT.*|PORT.*
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class RawSettings:
     """One value as given, and by what."""
 
     name: str
@@ -50,10 +50,10 @@ def load_settings(
 ) -> Settings:
     """All settings, each with its origin. Raises SettingError that names every one that is wrong."""
     _refuse_unknown(environ)
-    given: dict[str, Given] = {}
+    given: dict[str, RawSettings] = {}
     for found in (
         *_from_toml(config), *_from_secret_files(environ), *_from_environment(environ),
-        *(Given(name, value, "flag") for name, value in (flags or {}).items() if value is not None),
+        *(RawSettings(name, value, "flag") for name, value in (flags or {}).items() if value is not None),
     ):  # fmt: skip
         given[found.name] = found
     try:
@@ -65,12 +65,12 @@ def load_settings(
             }
         )
     except ValidationError as error:
-        raise SettingError(_told(error, given)) from None
+        raise SettingError(_reported(error, given)) from None
     _check_base(settings)
     return settings
 
 
-def _told(error: ValidationError, given: Mapping[str, Given]) -> str:
+def _reported(error: ValidationError, given: Mapping[str, RawSettings]) -> str:
     """Each bad setting by name, origin and what is expected; never the value of a secret."""
     bad = {str(problem["loc"][0]): problem for problem in error.errors(include_input=False)}
     lines = [
@@ -81,26 +81,26 @@ def _told(error: ValidationError, given: Mapping[str, Given]) -> str:
     return "; ".join(lines)
 
 
-def _from_environment(environ: Mapping[str, str]) -> Iterator[Given]:
+def _from_environment(environ: Mapping[str, str]) -> Iterator[RawSettings]:
     for name in SETTABLE:
         if value := environ.get(variable_of(name), "").strip():
-            yield Given(name, value, "environment")
+            yield RawSettings(name, value, "environment")
 
 
-def _from_secret_files(environ: Mapping[str, str]) -> Iterator[Given]:
+def _from_secret_files(environ: Mapping[str, str]) -> Iterator[RawSettings]:
     """``X_FILE``, else systemd's credential of that name."""
     found = (_from_secret_file(environ, variable) for variable in SECRETS)
     yield from (given for given in found if given)
 
 
-def _from_secret_file(environ: Mapping[str, str], variable: str) -> Given | None:
+def _from_secret_file(environ: Mapping[str, str], variable: str) -> RawSettings | None:
     named = environ.get(f"{variable}_FILE")
     if named and environ.get(variable):
         raise SettingError(f"{variable} and {variable}_FILE are both set", hint="Keep one.")
     if named:
-        return Given(_name_of(variable), _secret_in(Path(named), variable), named)
+        return RawSettings(_name_of(variable), _secret_in(Path(named), variable), named)
     if credential := _credential(environ, variable):
-        return Given(_name_of(variable), _secret_in(credential, variable), CREDENTIAL)
+        return RawSettings(_name_of(variable), _secret_in(credential, variable), CREDENTIAL)
     return None
 
 
@@ -146,7 +146,7 @@ def _secret_in(path: Path, variable: str) -> str:
     return text
 
 
-def _from_toml(config: Path | None) -> Iterator[Given]:
+def _from_toml(config: Path | None) -> Iterator[RawSettings]:
     places = [config] if config else [Path(place) for place in TOML_PLACES]
     path = next((place for place in places if _is_there(place)), None)
     if path is None:
@@ -163,7 +163,7 @@ def _from_toml(config: Path | None) -> Iterator[Given]:
             public = [known for known in SETTABLE if variable_of(known) not in SECRETS]
             raise _unknown(name, SETTABLE, f"{path}: ", public)
         joined = ",".join(map(str, value)) if isinstance(value, list) else value
-        yield Given(name, joined, str(path))
+        yield RawSettings(name, joined, str(path))
 
 
 def _parsed(path: Path) -> dict[str, Any]:

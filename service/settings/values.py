@@ -212,7 +212,7 @@ def _listed(value: SecretStr | None) -> list[str]:
 
 
 def split_url(url: str) -> SplitResult:
-    """Its parts; none where it is no URL, which whoever opens it will say."""
+    """Its parts; none where it is no URL, which opening it will report."""
     try:
         return urlsplit(url)
     except ValueError:

@@ -12,10 +12,10 @@ import signal
 import sys
 from datetime import UTC, datetime, timedelta
 
-from service.simulator.limits import Limits
-from service.simulator.seeds import IDS, PAYMENT
-from service.simulator.server import Simulator
-from service.simulator.world import World
+from service.simulator.http.limits import Limits
+from service.simulator.http.server import Simulator
+from service.simulator.world.account import World
+from service.simulator.world.seeds import IDS, PAYMENT
 
 
 def main() -> None:
@@ -29,9 +29,11 @@ def main() -> None:
         livemode=options.livemode, ids=options.ids,
     )  # fmt: skip
     gc.freeze()
-    # Connections are reset on purpose, by raising what a reset one raises: no error to tell of.
+    # Connections are reset on purpose, by raising what a reset one raises: no error to log.
     logging.getLogger("aiohttp.server").addFilter(
-        lambda told: not (told.exc_info and isinstance(told.exc_info[1], ConnectionResetError))
+        lambda reported: (
+            not (reported.exc_info and isinstance(reported.exc_info[1], ConnectionResetError))
+        )
     )
     simulator = Simulator(
         world, Limits(options.limits, options.width), options.latency_ms / 1000, options.gzip,
@@ -55,7 +57,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--latency-ms", type=float, default=0)
     parser.add_argument("--shape", choices=("even", "skewed"), default="even")
     parser.add_argument("--ids", choices=IDS, default=PAYMENT, help="what ids begin with")
-    parser.add_argument("--hot-second", type=int, default=0, help="so many refunds in one second")
+    parser.add_argument(
+        "--hot-second", type=int, default=0, help="how many refunds one second holds"
+    )
     parser.add_argument("--livemode", action="store_true")
     parser.add_argument("--gzip", action="store_true")
     parser.add_argument("--with-parent", action="store_true", help="end when standard input closes")
@@ -74,8 +78,8 @@ async def _serve(simulator: Simulator, *, with_parent: bool) -> None:
     if with_parent:
         loop.add_reader(sys.stdin.fileno(), lambda: ended.set() if not os.read(0, 4096) else None)
     async with simulator:
-        told = {"url": simulator.url, "account": simulator.world.account, "pid": os.getpid()}
-        print(json.dumps(told), flush=True)  # noqa: T201 - the one line that starters wait for
+        reported = {"url": simulator.url, "account": simulator.world.account, "pid": os.getpid()}
+        print(json.dumps(reported), flush=True)  # noqa: T201 - the one line that starters wait for
         await ended.wait()
 
 

@@ -1,4 +1,4 @@
-"""Commands typed beside a simulated Stripe; a module that needs another Stripe makes its own."""
+"""Commands typed next to a simulated Stripe; a module that needs another Stripe makes its own."""
 
 from __future__ import annotations
 

@@ -65,8 +65,8 @@ class Daemon:
     @property
     def address(self) -> str | None:
         found = re.search(r'daemon\.started.*|"http".*daemon\.started.*', self.said)
-        told = re.search(r"127\.0\.0\.1:\d+", found[0]) if found else None
-        return told[0] if told else None
+        reported = re.search(r"127\.0\.0\.1:\d+", found[0]) if found else None
+        return reported[0] if reported else None
 
     def get(self, path: str) -> tuple[int, str]:
         try:
@@ -90,7 +90,9 @@ class Daemon:
             rf"^refund_sync_{name}(?:{{(.*)}})? (\S+)$", self.get("/metrics")[1], re.MULTILINE
         )
         wanted = [f'{label}="{value}"' for label, value in labels.items()]
-        return sum(float(value) for told, value in samples if all(w in told for w in wanted))
+        return sum(
+            float(value) for reported, value in samples if all(w in reported for w in wanted)
+        )
 
     def ends(self, *, within_s: float = 60) -> int:
         code = self.process.wait(within_s)
@@ -166,21 +168,21 @@ class Systemd:
     inbox: socket.socket
 
     def hears(self, text: str, *, within_s: float = 30) -> None:
-        until(lambda: text in self.all_told(), within_s=within_s)
+        until(lambda: text in self.all_reported(), within_s=within_s)
 
-    def all_told(self) -> list[str]:
+    def all_reported(self) -> list[str]:
         """What came since it was last asked."""
-        told = []
+        reported = []
         while True:
             try:
-                told.append(self.inbox.recv(1_000, socket.MSG_DONTWAIT).decode())
+                reported.append(self.inbox.recv(1_000, socket.MSG_DONTWAIT).decode())
             except BlockingIOError:
-                return told
+                return reported
 
     def hears_nothing(self, *, for_s: float) -> bool:
-        self.all_told()
+        self.all_reported()
         time.sleep(for_s)
-        return not self.all_told()
+        return not self.all_reported()
 
 
 @contextmanager

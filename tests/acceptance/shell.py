@@ -48,7 +48,7 @@ class Ended:
     err: str
 
     @property
-    def told(self) -> Any:
+    def reported(self) -> Any:
         return json.loads(self.out)
 
 
@@ -80,7 +80,7 @@ class Shell:
             input=json.dumps(asked), capture_output=True, text=True, check=True, timeout=60,
         )  # fmt: skip
         assert KEY not in done.stdout
-        return [Ended(*told) for told in json.loads(done.stdout)]
+        return [Ended(*reported) for reported in json.loads(done.stdout)]
 
     def environ(self, unset: str, values: dict[str, str]) -> dict[str, str]:
         return {k: v for k, v in (self.stage.environ() | values).items() if k != unset}

@@ -57,8 +57,8 @@ class Stripe:
         return dict(json.loads(self.call("GET", "stats")))
 
     def change(self, kind: str, count: int = 1, **values: object) -> list[str]:
-        told = json.loads(self.call("POST", "change", kind=kind, count=count, **values))
-        return list(told["ids"])
+        reported = json.loads(self.call("POST", "change", kind=kind, count=count, **values))
+        return list(reported["ids"])
 
     def faults(self, **values: object) -> None:
         self.call("POST", "faults", **values)
@@ -190,7 +190,7 @@ class Ran:
     err: str
 
     @property
-    def told(self) -> Any:
+    def reported(self) -> Any:
         return json.loads(self.out)
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from service.adapters.postgres.connect import Connection
+    from service.adapters.postgres.session.connect import Connection
 
 EMAIL = re.compile(r"[^\s\"@]+@[^\s\"@]+\.[a-z]+")
 
@@ -86,25 +86,25 @@ async def differences(
     """Every way in which the refund tables differ from Stripe's truth; none twice, none too many."""
     found = await connection.fetch(REFUNDS, account_id)
     stored = {row["id"]: stored_refund(row) for row in found}
-    told: list[str] = []
+    reported: list[str] = []
     seen: set[str] = set()
     for plain in truth:
         seen.add(plain["id"])
         row = stored.get(plain["id"])
         if row is None:
-            told.append(f"{plain['id']} is missing")
+            reported.append(f"{plain['id']} is missing")
             continue
-        told += [
+        reported += [
             f"{plain['id']}.{name}: {row[name]!r} is not {value!r}"
             for name, value in expected_refund(plain).items()
             if row[name] != value and not _masked(value, row[name])
         ]
-    return told + [f"{object_id} is not Stripe's" for object_id in stored.keys() - seen]
+    return reported + [f"{object_id} is not Stripe's" for object_id in stored.keys() - seen]
 
 
-def _masked(told: Any, stored: Any) -> bool:
+def _masked(reported: Any, stored: Any) -> bool:
     """Text with personal data is stored masked; everything else must be equal."""
-    return bool(EMAIL.search(json.dumps(told))) and not EMAIL.search(json.dumps(stored))
+    return bool(EMAIL.search(json.dumps(reported))) and not EMAIL.search(json.dumps(stored))
 
 
 async def broken_invariants(connection: Connection) -> list[str]:

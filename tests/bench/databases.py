@@ -11,9 +11,9 @@ from uuid import uuid4
 
 import asyncpg
 
-from service.adapters.postgres.binaries import find_binaries
-from service.adapters.postgres.embedded import open_server
-from service.adapters.postgres.migrate import upgrade
+from service.adapters.postgres.schema.migrate import upgrade
+from service.adapters.postgres.server.binaries import find_binaries
+from service.adapters.postgres.server.embedded import open_server
 from service.domain.errors import DatabaseError
 from tests.databases import OLDEST, OwnServer
 

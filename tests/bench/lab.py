@@ -27,7 +27,7 @@ class Simulator:
     pid: int = 0
 
     def cpu_s(self) -> float:
-        """What its process has worked so far; Linux tells."""
+        """What its process has worked so far, as Linux counts."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -68,14 +68,14 @@ def simulator(**options: object) -> Iterator[Simulator]:
 class Measured:
     """One command: its wall time, the CPU and peak memory of its process alone, what it printed.
 
-    *others_s* is the CPU of all else on the machine meanwhile but the simulator: Postgres's, mostly.
+    *others_s* is the CPU of all else on the machine in that time but the simulator: Postgres's, mostly.
     """
 
     wall_s: float
     cpu_s: float
     others_s: float
     peak_mib: float
-    told: dict[str, Any]
+    reported: dict[str, Any]
     simulator_s: float = 0.0
 
 
@@ -99,14 +99,14 @@ def run(
             f"{arguments} ended with {process.returncode}:\n{(folder / 'stderr').read_text()[-2000:]}"
         )
     text = out.read_text()
-    told = json.loads(text) if text.startswith("{") else {}
+    reported = json.loads(text) if text.startswith("{") else {}
     own = usage.ru_utime + usage.ru_stime
     others = busy - own - simulated
-    return Measured(wall, own, others, usage.ru_maxrss / 1024, told, simulated)
+    return Measured(wall, own, others, usage.ru_maxrss / 1024, reported, simulated)
 
 
 def _busy_s() -> float:
-    """How long the cores of this machine have worked since it started, summed; Linux tells."""
+    """How long the cores of this machine have worked since it started, summed, as Linux counts."""
     user, nice, system, _idle, _iowait, irq, softirq = map(
         int, Path("/proc/stat").read_text().split()[1:8]
     )

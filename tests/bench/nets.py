@@ -45,8 +45,8 @@ def run(report: Report, server: Server, folder: Path) -> None:
 
 
 def _ids(sim: Simulator) -> list[tuple[str, int]]:
-    told = (json.loads(line) for line in sim.text("truth").splitlines())
-    return [(plain["id"], plain["created"]) for plain in told]
+    reported = (json.loads(line) for line in sim.text("truth").splitlines())
+    return [(plain["id"], plain["created"]) for plain in reported]
 
 
 def _drained(
@@ -106,7 +106,7 @@ def _of_one_day(report: Report, server: Server, folder: Path) -> None:
 
 def _fresh(report: Report, server: Server, folder: Path) -> None:
     report.head(
-        f"{CHANGES} changes told by webhooks, 100 ms latency, test-mode limits, idle otherwise"
+        f"{CHANGES} changes reported by webhooks, 100 ms latency, test-mode limits, idle otherwise"
     )
     with (
         simulator(refunds=2_000, limits="test", latency_ms=100, seed=report.SEED) as sim,
@@ -153,10 +153,10 @@ def _daemon(environ: Mapping[str, str], folder: Path) -> Iterator[str]:
         process = subprocess.Popen(arguments, env=dict(environ), stderr=err, stdout=err)
     try:
         for _ in range(600):
-            told = [
+            reported = [
                 json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")
             ]
-            started = [line for line in told if line.get("event") == "daemon.started"]
+            started = [line for line in reported if line.get("event") == "daemon.started"]
             if started:
                 yield started[0]["http"]
                 return

@@ -1,4 +1,4 @@
-"""Lines of figures, each beside what it is to reach."""
+"""Lines of figures, each next to what it is to reach."""
 
 from __future__ import annotations
 

@@ -14,20 +14,22 @@ from uuid import uuid4
 
 import structlog
 
-from service.adapters.postgres.connect import create_pool
-from service.adapters.postgres.fold import fold_claims
-from service.adapters.postgres.runs import Runs, tidy_runs
-from service.adapters.postgres.store import Database, PostgresStore
-from service.domain.span import Span
-from service.domain.walk import Key, Page, claim_of
-from service.ports import Batch, Check, Progress, Proof, Reading
+from service.adapters.postgres.coverage.fold import fold_claims
+from service.adapters.postgres.operations.runs import Runs, tidy_runs
+from service.adapters.postgres.session.connect import create_pool
+from service.adapters.postgres.session.database import Database
+from service.adapters.postgres.warehouse.store import PostgresStore
+from service.domain.batch import Batch, Check, Proof, Reading
+from service.domain.coverage.span import Span
+from service.domain.coverage.walk import Key, Page, claim_of
+from service.ports.runs import Progress
 from tests.bench.databases import fresh_database
 from tests.builders import a_charge, a_line, a_link, a_refund, an_observation
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from service.adapters.postgres.connect import Pool
+    from service.adapters.postgres.session.connect import Pool
     from service.domain.refund import Observation
     from tests.bench.databases import Server
     from tests.bench.report import Report

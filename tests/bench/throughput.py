@@ -10,7 +10,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from service.simulator.seeds import IDS, PAYMENT
+from service.simulator.world.seeds import IDS, PAYMENT
 from tests.bench.databases import fresh_database, on, packaged_server
 from tests.bench.lab import KEY, UNLIMITED, Measured, Simulator, command, environment, simulator
 from tests.bench.lab import run as run_command
@@ -33,7 +33,7 @@ def run(report: Report, server: Server, folder: Path) -> None:
             if each:
                 for ids in IDS:
                     _rates(report, each, folder, ids)
-    _beside_the_afternoon(report, server, folder)
+    _next_to_the_naive(report, server, folder)
 
 
 def _rates(report: Report, server: Server, folder: Path, ids: str) -> None:
@@ -44,7 +44,7 @@ def _rates(report: Report, server: Server, folder: Path, ids: str) -> None:
         fresh_database(server) as dsn,
     ):
         new = _backfill(sim, dsn, folder)
-        _tell(report, "new", refunds, new, at_least=9_000 if ids == PAYMENT else None)
+        _report(report, "new", refunds, new, at_least=9_000 if ids == PAYMENT else None)
         both_us = (new.cpu_s + new.others_s) / refunds * 1e6
         at_most = 170 if ids == PAYMENT else None
         report.line("new: our CPU and Postgres's", both_us, "µs/refund", at_most=at_most)
@@ -52,15 +52,15 @@ def _rates(report: Report, server: Server, folder: Path, ids: str) -> None:
         report.line(f"new: what {CORES} cores do, of 10,000 refunds/s", capacity, "")
         if ids == PAYMENT:
             on(dsn, lambda c: c.execute("DELETE FROM refund_sync.coverage"))
-            _tell(report, "unchanged", refunds, _backfill(sim, dsn, folder), at_least=40_000)
+            _report(report, "unchanged", refunds, _backfill(sim, dsn, folder), at_least=40_000)
             on(dsn, _make_all_differ)
-            _tell(report, "changed", refunds, _backfill(sim, dsn, folder))
+            _report(report, "changed", refunds, _backfill(sim, dsn, folder))
 
 
-def _tell(
+def _report(
     report: Report, name: str, refunds: int, measured: Measured, at_least: int | None = None
 ) -> None:
-    rate = refunds / measured.told["seconds"]
+    rate = refunds / measured.reported["seconds"]
     report.line(name, rate, "refunds/s", at_least=at_least)
     for whose, cpu_s in (
         ("our CPU, start included", measured.cpu_s),
@@ -75,20 +75,18 @@ def _backfill(sim: Simulator, dsn: str, folder: Path) -> Measured:
     return run_command(command("backfill", "--from", "2024-12-31"), environ, folder, sim)
 
 
-def _beside_the_afternoon(report: Report, server: Server, folder: Path) -> None:
+def _next_to_the_naive(report: Report, server: Server, folder: Path) -> None:
     refunds = report.size(50_000)
-    report.head(f"beside the afternoon version, {refunds:,} refunds, 100 ms latency, no limits")
+    report.head(f"next to the naive sync, {refunds:,} refunds, 100 ms latency, no limits")
     with (
         simulator(refunds=refunds, limits="none", latency_ms=100, seed=report.SEED) as sim,
         fresh_database(server) as dsn,
     ):
-        ours = _backfill(sim, dsn, folder).told["seconds"]
+        ours = _backfill(sim, dsn, folder).reported["seconds"]
         began = time.perf_counter()
-        subprocess.run(
-            [sys.executable, "-m", "tests.bench.afternoon", sim.url, KEY, dsn], check=True
-        )
+        subprocess.run([sys.executable, "-m", "tests.bench.naive", sim.url, KEY, dsn], check=True)
         theirs = time.perf_counter() - began
-    report.line("afternoon version", refunds / theirs, "refunds/s")
+    report.line("naive sync", refunds / theirs, "refunds/s")
     report.line("refund-sync", refunds / ours, "refunds/s")
     report.line("times as fast", theirs / ours, "x", at_least=10)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from service.adapters.postgres.connect import create_pool
+from service.adapters.postgres.session.connect import create_pool
 from service.domain import pace
 from tests.acceptance.truth import differences
 from tests.bench.databases import fresh_database
@@ -17,7 +17,7 @@ from tests.simulated import DAY, Nets, a_life
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from service.adapters.postgres.connect import Pool
+    from service.adapters.postgres.session.connect import Pool
     from tests.bench.databases import Server
     from tests.bench.report import Report
     from tests.simulated import Life
@@ -51,7 +51,7 @@ async def _alone(report: Report, pool: Pool) -> None:
     nets = {
         "events": Nets(rechecks=False),
         "webhooks": Nets(events=False, rechecks=False, webhooks=True),
-        "rechecks, of changes that nothing tells of": Nets(events=False),
+        "rechecks, of changes that nothing reports": Nets(events=False),
     }
     for name, spread in nets.items():
         async with a_life(pool, refunds=2_000, nets=spread, sync_interval_s=STEP_S) as life:
@@ -94,8 +94,8 @@ async def _year(report: Report, pool: Pool) -> None:
                 await life.pass_time(STEP_S)
             by_day.append(dict(life.reads))
         left = await _left(life)
-    _told(report, by_day)
-    report.line("refunds that differ at the end, of changes that nothing told of", left, "")
+    _reported(report, by_day)
+    report.line("refunds that differ at the end, of changes that nothing reported", left, "")
 
 
 async def _left(life: Life) -> int:
@@ -104,7 +104,7 @@ async def _left(life: Life) -> int:
     return len({text.partition(".")[0] for text in found})
 
 
-def _told(report: Report, by_day: list[dict[str, int]]) -> None:
+def _reported(report: Report, by_day: list[dict[str, int]]) -> None:
     share = pace.FLOOR * SHARE
     classes = sorted({kind for day in by_day for kind in day})
 

@@ -37,8 +37,8 @@ def _lived(seed: int, seconds: float) -> bool:
         counts = (
             f"{len(life.story)} deeds, {life.watcher.looks} looks, {life.crew.started} processes"
         )
-        told = f"{life.crew.most_mib:.0f} MiB at most, {time.monotonic() - began:.0f} s"
-        print(f"seed {seed}: {'wrong' if wrong else 'ok'}; {counts}, {told}", flush=True)
+        reported = f"{life.crew.most_mib:.0f} MiB at most, {time.monotonic() - began:.0f} s"
+        print(f"seed {seed}: {'wrong' if wrong else 'ok'}; {counts}, {reported}", flush=True)
         for line in wrong:
             print(f"  {line}")
         if wrong:

@@ -1,4 +1,4 @@
-"""The processes of a life: daemons that are started again when they end, and commands beside them."""
+"""The processes of a life: daemons that are started again when they end, and commands next to them."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class Crew:
                 self.daemons[number] = self.start("run", port=port)
 
     def begin(self, *arguments: str) -> None:
-        """A command beside the daemons, unless there are enough."""
+        """A command next to the daemons, unless there are enough."""
         if len(self.commands) < MOST_COMMANDS:
             self.commands.append(self.start(*arguments))
 

@@ -1,4 +1,4 @@
-"""One life, told by a seed: what changes at Stripe, what fails, who is killed, and that all is right in the end."""
+"""One life, given by a seed: what changes at Stripe, what fails, who is killed, and that all is right in the end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
-from service.simulator.faults import CHANCES
+from service.simulator.http.faults import CHANCES
 from tests.acceptance.daemons import TODAY
 from tests.acceptance.stage import KEY, simulated_stripe
 from tests.chaos.crew import MOST_MIB, Crew, ScaledPlace
@@ -56,7 +56,7 @@ CREATE OR REPLACE TRIGGER full_disk BEFORE INSERT ON refund_sync.coverage_claim 
 
 @dataclass
 class Life:
-    """*seconds* of it are turbulent. What happened is told in *story*, a line each."""
+    """*seconds* of it are turbulent. What happened is in *story*, a line each."""
 
     seed: int
     seconds: float
@@ -109,7 +109,7 @@ class Life:
             self.crew.keep_daemons()
             self.crew.reap()
             (deed,) = self.chance.choices(list(deeds), list(deeds.values()))
-            self._tell(deed.__name__)
+            self._report(deed.__name__)
             if (going_on := deed()) is not None:
                 await going_on
             filling = end - time.monotonic() > self.seconds - FILLING_S
@@ -117,7 +117,7 @@ class Life:
                 await self.watcher.look()
             await asyncio.sleep(self.chance.uniform(0.02, 0.25))
 
-    def _tell(self, what: str) -> None:
+    def _report(self, what: str) -> None:
         self.story.append(f"{datetime.now(UTC):%H:%M:%S.%f} {what.strip('_')}")
 
     def _changed(self, kind: str, **values: Any) -> list[str]:
@@ -130,7 +130,7 @@ class Life:
             return []
 
     def _change(self) -> None:
-        """With or without an event; nobody is told of those of the second kind but by reading them again."""
+        """With or without an event; those of the second kind are found by reading again alone."""
         kind = self.chance.choice(CHANGES)
         self._changed(kind, count=self.chance.randint(1, 4), events=self.chance.random() < 0.8)
 
@@ -227,7 +227,7 @@ class Life:
 
     async def _calm(self) -> None:
         """The faults stop; the daemons go on for as long as the rules take, and end."""
-        self._tell("calm")
+        self._report("calm")
         self._heal()
         while self._changed("mend"):
             pass
@@ -243,7 +243,7 @@ class Life:
             self.watcher.wrong.append("nobody could look while it lasted")
 
     async def _settled(self) -> list[str]:
-        """What is still wrong after that many passes. What nothing told of is found by reading all again."""
+        """What is still wrong after that many passes. What nothing reported is found by reading all again."""
         wrong = ["no pass was made"]
         for _ in range(PASSES):
             self._passed("sync")

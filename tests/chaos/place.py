@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from service.adapters.postgres import binaries
+from service.adapters.postgres.server import binaries
 from tests.databases import OwnServer, scratch_folder
 
 if TYPE_CHECKING:

@@ -22,15 +22,15 @@ def scale() -> None:
     recheck.QUARANTINE_AGAIN_S = 1
     recheck.BACKOFF_S = (1, 1, 2, 2, 3)
 
-    from service.adapters.postgres import rechecks
+    from service.adapters.postgres.rechecks import due, queue
 
-    rechecks.HIDDEN_AGAIN = rechecks.GONE_AGAIN = timedelta(seconds=2)
+    queue.HIDDEN_AGAIN = due.GONE_AGAIN = timedelta(seconds=2)
 
     from service.jobs import cover
 
     cover.SETTLED_AFTER_S = SETTLED_AFTER_S
 
-    from service.daemon import life, refusal, rounds
+    from service.worker import life, refusal, rounds
 
     refusal.ASK_AGAIN_S = 0.5
     rounds.ASK_AGAIN_S = 1.0
@@ -40,7 +40,7 @@ def scale() -> None:
 
 
 def step_the_clock(file: Path) -> None:
-    from service.adapters.postgres.store import DatabaseClock
+    from service.adapters.postgres.session.clock import DatabaseClock
 
     true_now = DatabaseClock.now
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
-from service.domain.span import Span
+from service.domain.coverage.span import Span
 from tests.acceptance.truth import broken_invariants, differences
 
 if TYPE_CHECKING:

@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.adapters.postgres.connect import create_pool
-from service.adapters.postgres.store import Database, PostgresStore
+from service.adapters.postgres.session.connect import create_pool
+from service.adapters.postgres.session.database import Database
+from service.adapters.postgres.warehouse.store import PostgresStore
 from tests.integration.warehouse import ACCOUNT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from service.adapters.postgres.connect import Pool
+    from service.adapters.postgres.session.connect import Pool
 
 
 @pytest.fixture

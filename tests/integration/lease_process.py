@@ -1,6 +1,6 @@
-"""A daemon as far as the lease goes: takes it, keeps it, writes one refund when told, says how it went.
+"""A daemon as far as the lease goes: takes it, keeps it, writes one refund when asked, says how it went.
 
-Told by lines on stdin, tells by lines of JSON on stdout. Arguments: DSN, name, lease time, the
+Reads commands on stdin, writes lines of JSON on stdout. Arguments: DSN, name, lease time, the
 status that it writes, and where to stop and wait inside its transaction.
 """
 
@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from service.adapters.postgres.connect import create_pool
-from service.adapters.postgres.lease import Lease, application_name
-from service.adapters.postgres.store import Database, Fence, PostgresStore
+from service.adapters.postgres.operations.lease import Lease, application_name
+from service.adapters.postgres.session.connect import create_pool
+from service.adapters.postgres.session.database import Database, Fence
+from service.adapters.postgres.warehouse.store import PostgresStore
 from service.domain.errors import RefundSyncError
 from tests.builders import a_refund, an_observation, batch_of
 from tests.integration.warehouse import ACCOUNT
@@ -24,14 +25,14 @@ from tests.integration.warehouse import ACCOUNT
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from service.adapters.postgres.connect import Connection
+    from service.adapters.postgres.session.connect import Connection
 
 BEFORE_COMMIT, IN_COPY = "before COMMIT", "inside COPY"
 COPIED = ("account_id", "day", "class", "endpoint", "reads")
 
 
-def say(event: str, told: object = None) -> None:
-    print(json.dumps([event, told]), flush=True)
+def say(event: str, reported: object = None) -> None:
+    print(json.dumps([event, reported]), flush=True)
 
 
 class Pausing(Database):
@@ -62,7 +63,7 @@ class Pausing(Database):
 
 async def main(dsn: str, holder: str, lease_s: str, status: str, pause: str) -> None:
     lease = Lease(dsn, ACCOUNT, holder, lease_s=float(lease_s))
-    epoch = await lease.take(wait=True, tell=lambda news: say("waits", news))
+    epoch = await lease.take(wait=True, report=lambda news: say("waits", news))
     keeper = asyncio.create_task(lease.keep())
     name = application_name(ACCOUNT, epoch)
     say("taken", epoch)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import pytest
 
-from service.adapters.postgres.lease import Lease, held_by
+from service.adapters.postgres.operations.lease import Lease, held_by
 from service.adapters.postgres.queries import query
 from tests.integration.warehouse import ACCOUNT, rows
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from datetime import datetime
 
-    from service.adapters.postgres.connect import Pool
+    from service.adapters.postgres.session.connect import Pool
 
 LEASE_S = 1.0
 
@@ -54,7 +54,7 @@ class Leases:
 
 
 async def take(lease: Lease) -> int:
-    return await lease.take(wait=False, tell=pytest.fail)
+    return await lease.take(wait=False, report=pytest.fail)
 
 
 @asynccontextmanager

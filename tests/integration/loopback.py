@@ -1,4 +1,4 @@
-"""Servers on loopback to talk to: the simulator, and one that says whatever it is told to."""
+"""Servers on loopback to talk to: the simulator, and one that sends what a test asks for."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from email.utils import format_datetime
 from typing import TYPE_CHECKING, Any
 
 from service.adapters.stripe.client import StripeClient
-from service.adapters.stripe.limits import Limits
-from service.simulator.server import Simulator
-from service.simulator.world import World
+from service.adapters.stripe.http.limits import Limits
+from service.simulator.http.server import Simulator
+from service.simulator.world.account import World
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from service.simulator.limits import Limits as SimulatedLimits
+    from service.simulator.http.limits import Limits as SimulatedLimits
 
 KEY = "sk_test_51CanaryInTheMineWithTailZq9x"
 START = 1_760_000_000
@@ -56,12 +56,12 @@ def a_client(base: str, **options: Any) -> StripeClient:
 
 
 def an_answer(body: bytes, status: str = "200 OK", **headers: str) -> bytes:
-    told = {
+    reported = {
         "Date": format_datetime(now(), usegmt=True),
         "Content-Type": "application/json",
         "Content-Length": str(len(body)),
     } | {name.replace("_", "-"): value for name, value in headers.items()}
-    lines = "".join(f"{name}: {value}\r\n" for name, value in told.items())
+    lines = "".join(f"{name}: {value}\r\n" for name, value in reported.items())
     return f"HTTP/1.1 {status}\r\n{lines}\r\n".encode() + body
 
 

@@ -11,8 +11,8 @@ from urllib.parse import quote
 
 import pytest
 
-from service.adapters.postgres import postmaster
-from service.adapters.postgres.binaries import _of_system, _of_wheels
+from service.adapters.postgres.server import postmaster
+from service.adapters.postgres.server.binaries import _of_system, _of_wheels
 from tests.certificates import Authority
 from tests.databases import OwnServer, scratch_folder
 from tests.ports import free_port

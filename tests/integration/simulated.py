@@ -11,8 +11,8 @@ import aiohttp
 import stripe
 from aiohttp import web
 
-from service.simulator.server import Simulator
-from service.simulator.world import World
+from service.simulator.http.server import Simulator
+from service.simulator.world.account import World
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -76,13 +76,13 @@ async def listed(sim: Simulator, what: str = "refunds", **params: Any) -> list[d
 
     def pages(client: stripe.StripeClient) -> list[dict[str, Any]]:
         found = getattr(client.v1, what).list(params=params).auto_paging_iter()
-        return [dict(told.to_dict()) for told in found]
+        return [dict(reported.to_dict()) for reported in found]
 
     return await asked(sim, pages)
 
 
 def ids(objects: Sequence[dict[str, Any]]) -> list[str]:
-    return [told["id"] for told in objects]
+    return [reported["id"] for reported in objects]
 
 
 class Receiver:
@@ -117,12 +117,12 @@ def a_stripe(world: World | None = None, **options: Any) -> Simulator:
     return Simulator(world or a_world(), now=Clock(), **options)
 
 
-def told(world: World) -> list[dict[str, Any]]:
+def reported(world: World) -> list[dict[str, Any]]:
     return [world.events.at(place) for place in range(len(world.events))]
 
 
 def types(world: World) -> list[str]:
-    return [event["type"] for event in told(world)]
+    return [event["type"] for event in reported(world)]
 
 
 def find(world: World, object_id: str) -> dict[str, Any]:

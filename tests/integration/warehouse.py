@@ -6,15 +6,15 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from service.adapters.postgres.queries import query
-from service.domain.walk import Page
-from service.ports import Batch, Reading, Written
+from service.domain.batch import Batch, Reading, Written
+from service.domain.coverage.walk import Page
 
 if TYPE_CHECKING:
     import asyncpg
 
-    from service.adapters.postgres.connect import Pool
+    from service.adapters.postgres.session.connect import Pool
     from service.domain.refund import Hint
-    from service.ports import RefundStore
+    from service.ports.warehouse import RefundStore
 
 ACCOUNT = "acct_1Warehouse"
 
@@ -37,7 +37,7 @@ LEFT JOIN refund_sync.refund_version v
 WHERE v.raw IS DISTINCT FROM r.raw OR r.raw ->> 'status' IS DISTINCT FROM r.status
     OR (SELECT max(version) FROM refund_sync.refund_version n WHERE n.account_id = r.account_id AND n.refund_id = r.id) > r.version
 """
-"""Each version must follow the one before it, and tell all that differs between the two, no more."""
+"""Each version must follow the one before it, and name all that differs between the two, no more."""
 
 
 async def rows(pool: Pool, table: str, order: str = "1, 2, 3") -> list[dict[str, Any]]:
@@ -62,8 +62,8 @@ async def audit(pool: Pool) -> list[asyncpg.Record]:
     return found
 
 
-async def tell(store: RefundStore, *hints: Hint) -> int:
-    """Gives the warehouse word, as a page of events does. Returns how many hints told something new."""
+async def report(store: RefundStore, *hints: Hint) -> int:
+    """Gives the warehouse hints, as a page of events does. Returns how many were new."""
     page = Page([], has_more=False, settle_bound=0)
     reading = Reading(page, max(hint.at for hint in hints), hints=hints)
     return (await store.write(Batch([reading], [], "events"))).hinted

@@ -7,7 +7,7 @@ from urllib.parse import quote
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.adapters.postgres.address import address_of
+from service.adapters.postgres.address.address import address_of
 from service.domain.errors import SettingError
 
 SIGNS = st.text(alphabet="ab1/@#?%[]:=&, '\\+.!", min_size=1, max_size=12)
@@ -30,8 +30,8 @@ def test_of_a_raw_password_nothing_is_looked_up(password: str) -> None:
     try:
         _, hosts = parsed(f"postgresql://finn:{password}@{HOST}:5432/money?sslmode=require")
     except SettingError as error:
-        told = f"{error} {error.hint}"
-        assert "unknown parameter" not in told
+        reported = f"{error} {error.hint}"
+        assert "unknown parameter" not in reported
     else:
         assert hosts == {HOST}
 

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.adapters.stripe.cards import may_hold_a_card
-from service.adapters.stripe.issuers import prefixes_by_grouping
-from service.adapters.stripe.mask import MASK, is_suspect, masked_text
+from service.adapters.stripe.objects.cards import may_hold_a_card
+from service.adapters.stripe.objects.issuers import prefixes_by_grouping
+from service.adapters.stripe.objects.mask import MASK, is_suspect, masked_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable

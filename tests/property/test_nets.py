@@ -9,14 +9,14 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from service.adapters.postgres.connect import create_pool
+from service.adapters.postgres.session.connect import create_pool
 from tests.acceptance.truth import broken_invariants, differences
 from tests.simulated import DAY, Life, Nets, a_life
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from service.adapters.postgres.connect import Pool
+    from service.adapters.postgres.session.connect import Pool
     from tests.databases import Databases
 
 KINDS = ("new", "settle", "fail", "arn", "metadata", "second_refund", "requires_action", "cancel")
@@ -107,8 +107,8 @@ async def assert_versions_follow_stripe(life: Life) -> None:
     """Every version is a state that Stripe once had, in the order in which it had them."""
     at: dict[str, int] = {}
     for row in await life.pool.fetch(VERSIONS, life.account.id):
-        version = _told(json.loads(row["raw"]))
-        states = [_told(json.loads(text)) for text in life.states[row["refund_id"]]]
+        version = _reported(json.loads(row["raw"]))
+        states = [_reported(json.loads(text)) for text in life.states[row["refund_id"]]]
         place = next(
             (n for n in range(at.get(row["refund_id"], 0), len(states)) if states[n] == version),
             None,
@@ -117,7 +117,7 @@ async def assert_versions_follow_stripe(life: Life) -> None:
         at[row["refund_id"]] = place
 
 
-def _told(plain: dict[str, Any]) -> dict[str, Any]:
+def _reported(plain: dict[str, Any]) -> dict[str, Any]:
     return {name: plain.get(name) for name in TOLD}
 
 
@@ -187,7 +187,7 @@ async def test_webhooks_alone_find_every_change_that_was_delivered_once(
 
 @RELAXED
 @given(EVERYTHING, st.integers(0, 99))
-async def test_rechecks_alone_find_every_change_whoever_tells_of_it(
+async def test_rechecks_alone_find_every_change_who_reports_it(
     pool: Pool, history: list[tuple[str, Any, Any]], seed: int
 ) -> None:
     async with a_life(pool, refunds=40, seed=seed, nets=Nets(events=False)) as life:

@@ -18,8 +18,8 @@ from service.domain.pace import (
     REVISITS,
     STREAMS,
     WINDOW_DAYS,
-    Agreement,
     Budget,
+    WebhookTrust,
     allowance_of,
 )
 
@@ -102,24 +102,24 @@ def test_minimums_are_those_that_were_promised() -> None:
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans())), st.floats(1, 86_400))
-def test_webhooks_slow_polls_only_as_long_as_they_arrive_and_tell_all(
+def test_webhooks_slow_polls_only_as_long_as_they_arrive_and_say_all(
     polls: list[tuple[bool, bool]], interval_s: float
 ) -> None:
-    agreement = Agreement()
-    for untold, arrive in polls:
-        agreement.polled(found_untold=untold, webhooks_arrive=arrive)
+    agreement = WebhookTrust()
+    for unreported, arrive in polls:
+        agreement.polled(found_unreported=unreported, webhooks_arrive=arrive)
         stretched = agreement.stretched(interval_s)
         assert interval_s <= stretched <= max(interval_s, RELAXED_POLL_S)
-        if untold or not arrive:
+        if unreported or not arrive:
             assert stretched == interval_s
 
 
 def test_agreement_stretches_a_minute_to_half_an_hour_step_by_step() -> None:
-    agreement = Agreement()
+    agreement = WebhookTrust()
     steps = []
     for _ in range(6):
-        agreement.polled(found_untold=False, webhooks_arrive=True)
+        agreement.polled(found_unreported=False, webhooks_arrive=True)
         steps.append(agreement.stretched(60))
     assert steps == [120, 240, 480, 960, 1_800, 1_800]
-    agreement.polled(found_untold=True, webhooks_arrive=True)
+    agreement.polled(found_unreported=True, webhooks_arrive=True)
     assert agreement.stretched(60) == 60

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.adapters.stripe.retry import LONGEST_WAIT_S, Failure, Retry, Stop, decide
+from service.adapters.stripe.http.retry import LONGEST_WAIT_S, Failure, Retry, Stop, decide
 
 chances = st.floats(0, 1, exclude_max=True)
 attempts = st.integers(1, 10_000)
@@ -29,7 +29,7 @@ header_sets = st.fixed_dictionaries(
 
 
 @given(attempts, chances, statuses, header_sets)
-def test_every_wait_is_positive_and_bounded_whatever_stripe_asks_for(
+def test_every_wait_is_positive_and_bounded_no_matter_what_stripe_asks_for(
     attempt: int, chance: float, status: int, headers: dict[str, str]
 ) -> None:
     verdict = decide(attempt, chance=chance, status=status, headers=headers)

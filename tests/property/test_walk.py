@@ -9,10 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from service.domain.coverage.frontier import Frontier
+from service.domain.coverage.span import Span, gaps, merged
+from service.domain.coverage.walk import Ask, Claim, Key, Page, Walk, claim_of
 from service.domain.errors import ProtocolError
-from service.domain.frontier import Frontier
-from service.domain.span import Span, gaps, merged
-from service.domain.walk import Ask, Claim, Key, Page, Walk, claim_of
 
 if TYPE_CHECKING:
     from random import Random

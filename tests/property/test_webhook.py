@@ -155,5 +155,5 @@ def test_an_event_with_members_of_any_shape_gives_a_hint_that_can_be_kept_or_non
 @given(st.binary())
 @example(b"[" * 100_000)
 @example(b'{"type": "refund.created", "data": ' + b'{"object":' * 100_000)
-def test_bytes_that_are_no_event_are_told_apart_without_an_error(body: bytes) -> None:
+def test_bytes_that_are_no_event_are_distinguished_without_an_error(body: bytes) -> None:
     assert notice_in(body, NOW) is None

@@ -1,4 +1,4 @@
-"""Stripe's refunds API, whole, and the few reads beside it."""
+"""Stripe's refunds API, whole, and the few reads next to it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from service.adapters.stripe.shapes import AnyObject, Listing, OnlyId
-from service.adapters.stripe.transport import Transport
+from service.adapters.stripe.http.transport import Transport
+from service.adapters.stripe.objects.shapes import AnyObject, Listing, OnlyId
 from service.domain.errors import ProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from service.adapters.stripe.answers import Answer
+    from service.adapters.stripe.http.answers import Answer
 
 LARGEST_PAGE = 100
 

@@ -1,4 +1,4 @@
-"""Which account the key belongs to: asked, told, or set; and that the warehouse is that account's."""
+"""Which account the key belongs to: asked, known, or set; and that the warehouse is that account's."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from service.adapters.stripe.errors import StripeAccessError
+from service.adapters.stripe.http.errors import StripeAccessError
 from service.domain.errors import NotFoundError, RefusedError, SettingError
 
 if TYPE_CHECKING:
@@ -27,11 +27,11 @@ class Identity:
 
 
 def key_digest(key: str, api_base: str) -> bytes:
-    """Tells keys apart, and tells nothing of them: they are random, and too long to be guessed."""
+    """Distinguishes keys, and reveals nothing: they are random, and too long to be guessed."""
     return sha256(f"{api_base}\n{key}".encode()).digest()
 
 
-async def who_are_we(
+async def resolve_account(
     client: StripeClient,
     *,
     remembered: str | None = None,
@@ -45,26 +45,26 @@ async def who_are_we(
     Where Stripe does not name the account, one of the newest refunds stored for the one that is set
     (*newest_stored* takes the account's id) must be known to this key. Raises SettingError.
     """
-    told, refusal = (remembered, "") if remembered else await _told(client)
-    if told is None and account_id_setting is None:
+    reported, refusal = (remembered, "") if remembered else await _reported(client)
+    if reported is None and account_id_setting is None:
         raise SettingError(
             "the key may not ask which account it belongs to, and no setting names it; Stripe says:"
             f" {refusal}",
             hint=f"Set {SETTING} to the id of the key's own account (acct_…).",
         )
-    if told is None:
+    if reported is None:
         account_id = account_id_setting or ""
         await _check_newest(client, account_id, await newest_stored(account_id))
         return Identity(account_id, livemode, confirmed=False)
-    if account_id_setting not in {None, told}:
+    if account_id_setting not in {None, reported}:
         raise SettingError(
-            f"the key belongs to {told}, and {SETTING} says {account_id_setting}",
+            f"the key belongs to {reported}, and {SETTING} says {account_id_setting}",
             hint=f"Use the key of that account, or correct or remove {SETTING}.",
         )
-    return Identity(told, livemode, confirmed=True)
+    return Identity(reported, livemode, confirmed=True)
 
 
-async def _told(client: StripeClient) -> tuple[str | None, str]:
+async def _reported(client: StripeClient) -> tuple[str | None, str]:
     """The account by Stripe's own word: its answer, else the text with which it refuses one; and that text.
 
     A key without an account of its own gets a 404, or a 400: that is a refusal, too.

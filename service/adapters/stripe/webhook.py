@@ -1,4 +1,4 @@
-"""What Stripe pushes: whether it is Stripe's, what it tells, and what it is answered."""
+"""Webhooks: whether one is Stripe's, what it reports, and what it is answered."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import msgspec
 import structlog
 from msgspec import Struct
 
-from service.adapters.stripe.hints import THIN, TYPES, Heard, event_in, hint_of
+from service.adapters.stripe.objects.event import THIN, TYPES, RecentEvents, event_in, hint_of
 from service.domain.errors import RefundSyncError
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def _is_signed(payload: bytes, signatures: Sequence[str], secret: str) -> bool:
 
 
 class Notice(NamedTuple):
-    """What a webhook tells: of which account (None is our own), in which mode if it says so.
+    """What a webhook reports: for which account (None is our own), in which mode if it says so.
 
     *hint* is None where it is about something that we do not keep.
     """
@@ -97,7 +97,7 @@ class Notice(NamedTuple):
 
 
 class _Envelope(Struct, frozen=True):
-    """What every event has, of whatever it may be: a balance has no id, an upcoming invoice neither."""
+    """What every event has, of any type: a balance has no id, an upcoming invoice neither."""
 
     type: str
     livemode: bool | None = None
@@ -107,7 +107,7 @@ _decode_envelope = msgspec.json.Decoder(_Envelope).decode
 
 
 def notice_in(body: bytes, at: datetime) -> Notice | None:
-    """What *body* tells, received *at*. None where it is no event, or one of ours without its object."""
+    """What *body* reports, received *at*. None where it is no event, or one of ours without its object."""
     try:
         envelope = _decode_envelope(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -129,7 +129,7 @@ class WebhookReceiver:
 
     *take* says whether this database holds the account; *now* is the database's clock, *second* that
     which stamps are compared with. *livemode* is the mode of this database: the endpoint of a live
-    platform is sent the test events of its accounts too. *heard* is told of what was kept.
+    platform is sent the test events of its accounts too. *recent* is given the events that were kept.
     """
 
     def __init__(
@@ -140,15 +140,15 @@ class WebhookReceiver:
         *,
         livemode: bool | None = None,
         second: Callable[[], float] = time.time,
-        heard: Heard | None = None,
+        recent: RecentEvents | None = None,
     ) -> None:
         self._secrets = tuple(secrets)
         self._take = take
         self._now = now
         self._livemode = livemode
         self._second = second
-        self._heard = Heard() if heard is None else heard
-        self._told_at = float("-inf")
+        self._recent = RecentEvents() if recent is None else recent
+        self._reported_at = float("-inf")
         self.outcomes: Counter[str] = Counter(dict.fromkeys(OUTCOMES, 0))
         """Deliveries by what became of them, since the start; what did not come about is there as 0."""
 
@@ -160,7 +160,7 @@ class WebhookReceiver:
 
     async def _received(self, body: bytes, signature: str) -> tuple[int, str]:
         if not is_genuine(body, signature, self._secrets, self._second()):
-            self._tell("webhook.refused", signed=bool(signature))
+            self._report("webhook.refused", signed=bool(signature))
             return 400, "refused"
         notice = notice_in(body, self._now())
         if notice is None:
@@ -175,10 +175,10 @@ class WebhookReceiver:
         except RefundSyncError:
             return 503, "not kept"
         if is_ours:
-            self._heard.add(notice.event_id, notice.hint.at)
+            self._recent.add(notice.event_id, notice.hint.at)
         return 200, "kept" if is_ours else "other account"
 
-    def _tell(self, event: str, **keys: object) -> None:
-        if time.monotonic() - self._told_at >= TOLD_AGAIN_S:
-            self._told_at = time.monotonic()
+    def _report(self, event: str, **keys: object) -> None:
+        if time.monotonic() - self._reported_at >= TOLD_AGAIN_S:
+            self._reported_at = time.monotonic()
             log.warning(event, **keys)

@@ -7,19 +7,19 @@ SELECT covered FROM refund_sync.coverage WHERE account_id = $1 AND stream = $2
 INSERT INTO refund_sync.coverage (account_id, stream) VALUES ($1, $2) ON CONFLICT DO NOTHING
 
 -- lock_coverage
--- Whoever numbers claims, takes them back or folds them does so in turn: their numbers tell the order in which
+-- Numbering, revoking and folding claims take turns: the numbers give the order in which
 -- coverage was changed. Locked in order, and after the rows of refunds, so that nobody deadlocks.
 SELECT FROM refund_sync.coverage WHERE account_id = $1 AND stream = ANY($2::text[]) ORDER BY stream FOR UPDATE
 
 -- count_late
--- How many of these new objects lie in seconds that were covered before: they turned up late.
+-- How many of these new objects lie in seconds that were covered before: they arrived late.
 SELECT count(*)
 FROM refund_sync.coverage c, unnest($3::bigint[]) AS n(created)
 WHERE c.account_id = $1 AND c.stream = $2 AND c.covered @> n.created
 
 -- add_claims
 -- Numbers the claims that cover something new; one that repeats what is known writes nothing, nor does one that
--- was read before a read that refuted a part of it. Returns the spans of those that were numbered.
+-- was read before a read that contradicted a part of it. Returns the spans of those that were numbered.
 WITH refuted AS MATERIALIZED (
     SELECT span, refund_sync.known_at(observed_at) AS observed_at FROM refund_sync.coverage_claim
     WHERE account_id = $1 AND stream = $2 AND kind = 'revoked'
@@ -73,12 +73,12 @@ SELECT account_id, $2, 'revoked', span, 0, 0, $3, $5 FROM taken ORDER BY span
 RETURNING span
 
 -- subtract_coverage
--- Takes spans out of whatever is covered now; never from a value read before.
+-- Takes spans out of what is covered now; never from a value read before.
 UPDATE refund_sync.coverage SET covered = covered - $3::int8multirange
 WHERE account_id = $1 AND stream = $2
 
 -- add_coverage
--- Adds proven spans to whatever is covered now; never from a value read before.
+-- Adds proven spans to what is covered now; never from a value read before.
 UPDATE refund_sync.coverage SET covered = covered + $3::int8multirange
 WHERE account_id = $1 AND stream = $2
 
@@ -108,7 +108,7 @@ WHERE c.covered <> l.covered
 
 -- audit_claims
 -- Each claim on refunds against the rows: how many were listed by then, and the digest of their ids.
--- Returns a row for each claim that the rows do not bear out; one that was taken back since claims nothing.
+-- Returns a row for each claim that the rows do not confirm; one that was revoked since claims nothing.
 SELECT k.account_id, k.stream, k.seq, k.span, k.rows, found.rows AS found_rows, k.digest, found.digest AS found_digest
 FROM refund_sync.coverage_claim k
 CROSS JOIN LATERAL (

@@ -16,7 +16,7 @@ FROM refund_sync.lease l JOIN refund_sync.lease_renewal n ON n.account_id = l.ac
 WHERE l.account_id = $1
 
 -- end_sessions
--- Ends the sessions named $1 and an epoch up to $2, whatever they are in the middle of.
+-- Ends the sessions named $1 and an epoch up to $2, in the middle of any statement.
 -- Returns those that are there, and whether our role may end them; the others are left alone.
 SELECT a.pid, a.usename AS role, s.ours, CASE WHEN s.ours THEN pg_terminate_backend(a.pid) END AS ended
 FROM pg_stat_activity a

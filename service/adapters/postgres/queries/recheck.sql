@@ -1,4 +1,4 @@
--- awaited
+-- pending_rechecks
 -- Which of these refunds are to be read again, and are helped by a read that has just been made; and whether
 -- because of a hint.
 SELECT c.object_id, c.hinted_at IS NOT NULL AS hinted FROM unnest($2::text[]) AS k(id)
@@ -33,7 +33,7 @@ WHERE c.object_id = n.id
     ))
 
 -- settle_charge_hints
--- Hints at refunds of these charges: such a refund has been found since as a new one.
+-- Hints about refunds of these charges: such a refund has appeared since.
 DELETE FROM refund_sync.recheck c
 USING unnest($2::text[], $3::timestamptz[]) AS n(charge_id, observed_at)
 WHERE c.object_id = n.charge_id
@@ -47,7 +47,7 @@ WHERE c.object_id = n.charge_id
 
 -- queue_hints
 -- Word that these may have changed. What was read since it was given is not asked for again; what nobody
--- knew since, only by word that is newer by more than an event's second can be told.
+-- knew since, only by a hint that is newer by more than the precision of an event's second.
 INSERT INTO refund_sync.recheck AS c (account_id, kind, object_id, due_at, hinted_at, why)
 SELECT $1, n.kind, n.id, $2, n.at, 'hint'
 FROM unnest($3::text[], $4::text[], $5::timestamptz[]) AS n(kind, id, at)
@@ -89,7 +89,7 @@ WHERE c.hinted_at IS NULL OR refund_sync.known_at(c.hinted_at) < refund_sync.kno
 SELECT id FROM refund_sync.account WHERE id = ANY($1::text[])
 
 -- due_hinted
--- What we had word of, longest ago first. No more of it than is wanted is looked up.
+-- What hints name, oldest hint first. No more than the limit is looked up.
 SELECT c.kind, c.object_id, c.why, coalesce(r.created, q.created) AS created, c.attempts,
     coalesce(r.hidden, q.hidden, false) AS hidden
 FROM (
@@ -163,7 +163,7 @@ CROSS JOIN LATERAL (
     FROM refund_sync.refund WHERE account_id = $1 AND id = k.id OFFSET 0
 ) AS r
 
--- put_off
+-- reschedule
 -- What was read, and is still pending, is rescheduled for later each time; a newer hint keeps it due.
 UPDATE refund_sync.recheck c SET
     attempts = c.attempts + 1, due_at = n.due_at, hinted_at = NULL,
@@ -254,7 +254,7 @@ SELECT $1, 'refund', id, $2, 'not listed' FROM missed ORDER BY id
 ON CONFLICT (account_id, kind, object_id) DO UPDATE SET
     due_at = least(c.due_at, excluded.due_at), why = excluded.why
 
--- told_of
+-- hinted_since
 -- Which of these have changed since by our own reading, or wait because of a hint: a net has them.
 SELECT k.id FROM unnest($2::text[]) AS k(id)
 CROSS JOIN LATERAL (
@@ -280,7 +280,7 @@ WHERE r.observed_at IS NULL OR r.observed_at < $3
 -- Days of created time: when all of each was listed last, whether events that expired unread ask for it, and
 -- how many of its refunds are due by themselves. A listing that lies in the future was dated by a clock that was ahead.
 WITH due AS (
-    SELECT floor(extract(epoch FROM r.created_at) / 86400)::bigint * 86400 AS day, count(*) AS awaited
+    SELECT floor(extract(epoch FROM r.created_at) / 86400)::bigint * 86400 AS day, count(*) AS pending
     FROM (
         SELECT object_id FROM refund_sync.recheck
         WHERE account_id = $1 AND due_at <= $4 AND kind = 'refund' AND why = ANY($5::text[])
@@ -296,7 +296,7 @@ EXISTS (
     WHERE g.account_id = $1 AND g.closed_at IS NULL AND d.day < upper(g.span)
         AND to_timestamp(d.day + 86400) > g.read_from
         AND (s.observed_at IS NULL OR refund_sync.known_at(s.observed_at) <= g.found_at)
-) AS owed, coalesce(due.awaited, 0) AS awaited
+) AS outstanding, coalesce(due.pending, 0) AS pending
 FROM generate_series($2::bigint, $3::bigint - 86400, 86400) AS d(day)
 LEFT JOIN due ON due.day = d.day
 LEFT JOIN refund_sync.span_check s
@@ -315,8 +315,8 @@ GROUP BY 1
 -- days_in_turn
 -- Covered days that were not listed since $5, in the order in which they were listed last; those that never
 -- were, whole, come first, and so do those whose listing lies in the future.
-SELECT d.day, n.refunds, extract(epoch FROM d.checked_at)::float8 AS checked_s, false AS owed,
-    0::bigint AS awaited
+SELECT d.day, n.refunds, extract(epoch FROM d.checked_at)::float8 AS checked_s, false AS outstanding,
+    0::bigint AS pending
 FROM (
     SELECT g.day, t.checked_at
     FROM generate_series($2::bigint, $3::bigint - 86400, 86400) AS g(day)
@@ -349,7 +349,7 @@ ON CONFLICT (account_id, stream, span) DO UPDATE SET
     observed_at = excluded.observed_at, checked_at = excluded.checked_at
 WHERE refund_sync.known_at(s.observed_at) < refund_sync.known_at(excluded.observed_at) OR s.checked_at IS NULL
 
--- oldest_owed
+-- oldest_outstanding
 -- From when on refunds are to be read again because of events that expired unread.
 SELECT extract(epoch FROM min(read_from))::bigint FROM refund_sync.event_gap
 WHERE account_id = $1 AND closed_at IS NULL
@@ -363,7 +363,7 @@ SELECT span FROM refund_sync.event_gap WHERE account_id = $1
 INSERT INTO refund_sync.event_gap (account_id, span, found_at, read_from)
 VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING
 
--- hurry_rechecks
+-- expedite_rechecks
 -- What waits for one of these reasons is due at once.
 UPDATE refund_sync.recheck SET due_at = $2
 WHERE account_id = $1 AND why = ANY($3::text[]) AND due_at > $2

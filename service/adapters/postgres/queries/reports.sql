@@ -128,7 +128,7 @@ WHERE account_id = $1 AND (closed_at IS NULL OR closed_at > now() - interval '90
 ORDER BY closed_at IS NOT NULL, span LIMIT 100
 
 -- waiting
--- What waits: objects in quarantine, objects due to be read again, and those we had word of.
+-- What is pending: objects in quarantine, objects due to be read again, and those with a hint.
 SELECT
     (SELECT count(*) FROM refund_sync.quarantine WHERE account_id = $1 AND resolved_at IS NULL) AS quarantined,
     (SELECT count(*) FROM refund_sync.recheck WHERE account_id = $1 AND due_at <= $2) AS due,

@@ -46,7 +46,7 @@ SELECT livemode FROM refund_sync.account LIMIT 1
 -- Whose key this is, as Stripe once said.
 SELECT id FROM refund_sync.account WHERE $1 = ANY(key_digests)
 
--- meet_account
+-- register_account
 -- Records an account, and that this key is its own. One that was met before stays as it is otherwise; of its
 -- keys the newest 16 are remembered.
 INSERT INTO refund_sync.account AS a (id, livemode, wanted_from, key_digests) VALUES ($1, $2, $3, $4)
@@ -55,7 +55,7 @@ ON CONFLICT (id) DO UPDATE SET key_digests =
 RETURNING created_at
 
 -- want
--- How far back refunds are wanted, as it is set for whoever brings everything wanted up to date.
+-- How far back refunds are wanted, as it is set by the command that brings everything wanted up to date.
 UPDATE refund_sync.account SET wanted_from = $2 WHERE id = $1 AND wanted_from <> $2
 
 -- settle_account

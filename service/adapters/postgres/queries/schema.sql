@@ -1,5 +1,5 @@
 -- schema_version_table
--- Whether alembic's table is there, which tells that the schema is ours.
+-- Whether alembic's table is there, which says that the schema is ours.
 SELECT to_regclass('refund_sync.alembic_version') IS NOT NULL
 
 -- schema_revision
@@ -85,7 +85,7 @@ SELECT count(*) FROM refund_sync.refund WHERE source IS NULL
 
 -- move_versions
 -- Moves the current versions of the next $3 refunds after $1, $2 into their rows. Both are found by their place, as
--- no statistics tell how many there are. A version that somebody deleted counts as found when the refund was read.
+-- no statistics say how many there are. A version that somebody deleted counts as found when the refund was read.
 WITH next AS MATERIALIZED (
     SELECT ctid AS place, account_id, id, version, observed_at, first_seen_at FROM refund_sync.refund
     WHERE source IS NULL AND (account_id, id) > ($1, $2)

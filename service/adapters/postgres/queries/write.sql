@@ -24,7 +24,7 @@ WHERE account_id = $1 AND created_at >= $3 AND created_at <= $4
     AND first_listed_at <= $6 AND hidden_at IS NULL AND gone_at IS NULL AND unknown_at IS NULL
     AND observed_at = refund_sync.known_at(observed_at)
 
--- waited_for
+-- pending_though_unchanged
 -- Those of these refunds that a read helps although it finds nothing new: they are due to be read again, or
 -- something of theirs is in quarantine.
 SELECT c.object_id FROM unnest($2::text[]) AS k(id)
@@ -52,7 +52,7 @@ CROSS JOIN LATERAL (
     FROM refund_sync.balance_transaction WHERE account_id = $1 AND id = k.id OFFSET 0
 ) AS b
 
--- anything_waits
+-- anything_pending
 -- Whether anything is in quarantine, whether charges are hinted at, and whether anybody ever deleted a refund here:
 -- mostly not, and then nothing of a batch need be looked up there. And what time it is.
 SELECT
@@ -156,7 +156,7 @@ ON CONFLICT (account_id, refund_id) DO UPDATE SET
     transfer_reversal_id = excluded.transfer_reversal_id,
     source_transfer_reversal_id = excluded.source_transfer_reversal_id
 
--- leftovers
+-- orphaned_versions
 -- Clears the way for new refunds of whose rows some are there though the refund itself is not: somebody deleted
 -- it. Their versions stay, and the new one follows the last of them.
 WITH links AS (

@@ -1,0 +1,1 @@
+"""Where a database is: connection strings, services and password files, as libpq reads them."""

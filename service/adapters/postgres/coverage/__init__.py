@@ -1,0 +1,1 @@
+"""Claims: which spans of a list have been read, and what proves it."""

@@ -1,0 +1,1 @@
+"""Known refunds that are to be read again: queued, hinted, due."""

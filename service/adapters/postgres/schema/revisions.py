@@ -1,0 +1,25 @@
+"""The migrations that this program knows."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import service
+
+
+def migrations_folder() -> Path:
+    """Beside the checkout's package, else inside the wheel's; never by working directory.
+
+    An editable install may leave an old copy in site-packages: the checkout's own comes first.
+    """
+    package = Path(service.__file__).resolve().parent
+    beside = package.parent / "migrations"
+    return beside if (beside / "env.py").exists() else package / "_migrations"
+
+
+@cache
+def known_revisions() -> tuple[str, ...]:
+    """All that this program knows, newest first: migrations are numbered, and named by their number."""
+    files = (migrations_folder() / "versions").glob("[0-9]*_*.py")
+    return tuple(sorted((file.stem.partition("_")[0] for file in files), reverse=True))

@@ -1,0 +1,1 @@
+"""Connections, the meaning of their failures, and transactions that are retried."""

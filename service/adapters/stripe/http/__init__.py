@@ -1,0 +1,1 @@
+"""One request to Stripe: limits, retries, transport, errors."""

@@ -1,0 +1,1 @@
+"""From the bytes of Stripe's objects to values: checked, masked, hashed, rendered."""

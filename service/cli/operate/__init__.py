@@ -1,0 +1,1 @@
+"""Commands that operate it: run, status, doctor, the database, the demo."""

@@ -1,0 +1,1 @@
+"""Commands that read refunds from Stripe, or cancel one."""

@@ -1,7 +1,0 @@
-"""The daemon: its life (signals, lease, health, drain), and what it does on each tick."""
-
-from __future__ import annotations
-
-from service.daemon.life import Daemon
-
-__all__ = ["Daemon"]

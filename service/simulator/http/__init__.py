@@ -1,0 +1,1 @@
+"""The simulator's HTTP side: endpoints, lists, limits, faults, control."""

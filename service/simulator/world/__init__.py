@@ -1,0 +1,1 @@
+"""The simulated account: its objects, and how they change."""
