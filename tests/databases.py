@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import asyncpg
 
-from service.adapters.postgres.schema.migrate import upgrade
+from service.adapters.postgres.schema.migrate import downgrade, upgrade
 from service.adapters.postgres.server import binaries, postmaster
 from service.adapters.postgres.server.embedded import open_server
 
@@ -41,6 +41,12 @@ def scratch_folder() -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+async def back_to(dsn: str, revision: str) -> None:
+    """Takes revisions back, one at a time, as ``migrate --back`` does."""
+    while (await downgrade(dsn)).to_revision != revision:
+        pass
 
 
 @contextmanager

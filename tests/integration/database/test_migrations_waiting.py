@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
-from service.adapters.postgres.schema.migrate import downgrade, schema_state, upgrade
+from service.adapters.postgres.schema.migrate import schema_state, upgrade
 from service.adapters.postgres.schema.obstacles import Patience
 from service.domain.errors import DatabaseError
+from tests.databases import back_to
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -41,7 +42,7 @@ async def revision(dsn: str) -> str:
 
 async def test_it_names_who_is_in_the_way_and_goes_on_once_that_ends(empty_database: str) -> None:
     await upgrade(empty_database)
-    await downgrade(empty_database)
+    await back_to(empty_database, "0004")
     reported: asyncio.Queue[str] = asyncio.Queue()
     async with open_transaction(empty_database) as reader:
         pid = reader.get_server_pid()
@@ -56,13 +57,13 @@ async def test_it_names_who_is_in_the_way_and_goes_on_once_that_ends(empty_datab
         await other.close()
         assert not migrating.done()
         await reader.execute("ROLLBACK")
-        assert (await asyncio.wait_for(migrating, 60)).to_revision == "0005"
+        assert (await asyncio.wait_for(migrating, 60)).to_revision == "0006"
     assert await revision(empty_database) == "current"
 
 
 async def test_it_gives_up_in_the_end_and_has_changed_nothing(empty_database: str) -> None:
     await upgrade(empty_database)
-    await downgrade(empty_database)
+    await back_to(empty_database, "0004")
     brief = Patience(try_s=0.3, pause_s=0.2, total_s=1)
     async with open_transaction(empty_database) as reader:
         with pytest.raises(DatabaseError, match=rf"after 1 s: pid {reader.get_server_pid()} "):

@@ -13,7 +13,9 @@ from service.adapters.postgres.schema.moving import move_versions
 from service.adapters.postgres.session.connect import create_pool
 from service.adapters.postgres.session.database import Database
 from service.adapters.postgres.warehouse.store import PostgresStore
+from service.domain.errors import SchemaError
 from tests.builders import a_refund, an_observation, batch_of
+from tests.databases import back_to
 from tests.integration.warehouse import ACCOUNT, audit, rows, written
 
 if TYPE_CHECKING:
@@ -42,8 +44,7 @@ async def pool_of_old(empty_database: str) -> AsyncIterator[Pool]:
     await pool.execute("CREATE ROLE reads_versions")
     await pool.execute("GRANT SELECT ON refund_sync.refund_version TO reads_versions")
     await history(a_store(pool))
-    back = await downgrade(empty_database)
-    assert (back.from_revision, back.to_revision) == ("0005", "0004")
+    await back_to(empty_database, "0004")
     yield pool
     await pool.execute("DROP OWNED BY reads_versions")
     await pool.execute("DROP ROLE reads_versions")
@@ -108,9 +109,17 @@ async def test_a_migration_moves_them_and_the_way_back_leaves_all_as_it_was(
         assert await seen(pool_of_old) == before
         assert len(await rows(pool_of_old, "refund_superseded")) == 6
         assert await may_read(pool_of_old)
-        await downgrade(empty_database)
+        await back_to(empty_database, "0004")
         assert await seen(pool_of_old) == before
         assert await may_read(pool_of_old)
+
+
+@pytest.mark.usefixtures("pool_of_old")
+async def test_a_revision_that_cannot_be_taken_back_is_refused(empty_database: str) -> None:
+    with pytest.raises(SchemaError) as refused:
+        await downgrade(empty_database)
+    assert "at revision 0004" in str(refused.value)
+    assert refused.value.hint == "Only these revisions can be rolled back: 0005, 0006."
 
 
 async def may_read(pool: Pool) -> bool:

@@ -16,7 +16,7 @@ from service.adapters.postgres.queries import query
 from service.adapters.postgres.schema.ground import check_ground, refusal_of
 from service.adapters.postgres.schema.moving import move_versions
 from service.adapters.postgres.schema.obstacles import Patience, Waiting
-from service.adapters.postgres.schema.revisions import known_revisions
+from service.adapters.postgres.schema.revisions import known_revisions, reversible_revisions
 from service.adapters.postgres.session.connect import connect
 from service.adapters.postgres.session.faults import translated
 from service.domain.errors import SchemaError
@@ -94,7 +94,7 @@ async def upgrade(
 async def downgrade(
     dsn: str, *, patience: Patience = PATIENCE, report: Callable[[str], None] | None = None
 ) -> Upgraded:
-    """To the revision before the newest, for an older program. Raises as ``upgrade``."""
+    """One revision back from where it stands, for an older program. Raises as ``upgrade``."""
     guard = await connect(dsn, command_limit_s=None)
     try:
         with translated():
@@ -108,13 +108,16 @@ async def _downgraded(dsn: str, guard: Connection, waiting: Waiting) -> Upgraded
     await guard.execute(query("lift_limits"))
     await waiting.for_turn()
     state = await schema_state(guard)
-    newest, before = known_revisions()[:2]
-    if state.name != CURRENT:
+    revision = state.revision
+    if revision is None or revision not in reversible_revisions():
+        some = ", ".join(sorted(reversible_revisions()))
         raise SchemaError(
-            f"the database schema is {state}", hint=f"Only revision {newest} can be rolled back."
+            f"the database schema is {state}",
+            hint=f"Only these revisions can be rolled back: {some}.",
         )
+    before = max(one for one in known_revisions() if one < revision)
     await _migrated(dsn, waiting, before)
-    return Upgraded(newest, before)
+    return Upgraded(revision, before)
 
 
 def _log(news: str) -> None:

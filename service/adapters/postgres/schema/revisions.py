@@ -21,5 +21,17 @@ def migrations_folder() -> Path:
 @cache
 def known_revisions() -> tuple[str, ...]:
     """All that this program knows, newest first: migrations are numbered, and named by their number."""
+    return tuple(sorted(_files(), reverse=True))
+
+
+@cache
+def reversible_revisions() -> frozenset[str]:
+    """Those that can be taken back: they say how."""
+    return frozenset(
+        name for name, file in _files().items() if "def downgrade" in file.read_text("utf-8")
+    )
+
+
+def _files() -> dict[str, Path]:
     files = (migrations_folder() / "versions").glob("[0-9]*_*.py")
-    return tuple(sorted((file.stem.partition("_")[0] for file in files), reverse=True))
+    return {file.stem.partition("_")[0]: file for file in files}

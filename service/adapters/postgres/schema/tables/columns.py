@@ -14,7 +14,7 @@ NOW = sa.text("now()")
 ZERO = sa.text("0")
 ACCOUNT = "Stripe account that the row belongs to (acct_…)."
 OBSERVED = "When we asked Stripe, by the database's clock."
-DIGEST = "Digest of the columns, to tell quickly whether a read found something else."
+DIGEST = "Digest of the columns: equal if a read found nothing else."
 
 
 def identifier() -> sa.Text:
@@ -22,7 +22,7 @@ def identifier() -> sa.Text:
 
 
 def column(name: str, type_: Any, comment: str, *rules: Any, **options: Any) -> sa.Column[Any]:
-    """Not null unless said otherwise; every column tells what it means."""
+    """Not null unless said otherwise; every column says what it means."""
     options.setdefault("nullable", False)
     return sa.Column(name, type_, *rules, comment=comment, **options)
 

@@ -81,6 +81,6 @@ span_check = sa.Table(
         primary_key=True,
     ),
     instant("observed_at", "When the listing of the whole span began."),
-    maybe(instant, "checked_at", "The same by the clock that due times are reckoned with."),
+    maybe(instant, "checked_at", "The same by the clock that due times are computed with."),
     comment="Days (UTC) whose refunds were all listed again, and when: their state was checked then.",
 )

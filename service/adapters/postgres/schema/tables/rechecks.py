@@ -30,7 +30,7 @@ event_gap = sa.Table(
     ),
     instant(
         "found_at",
-        "When the gap was found, by the database's clock: whatever is read later makes up for it.",
+        "When the gap was found, by the database's clock: a read that begins later makes up for it.",
         server_default=NOW,
     ),
     instant(
@@ -53,7 +53,7 @@ recheck = sa.Table(
     ),
     key("object_id", "Object to read again."),
     instant("due_at", "When it is due."),
-    maybe(instant, "hinted_at", "When we last heard that it may have changed."),
+    maybe(instant, "hinted_at", "When the newest hint was received that it may have changed."),
     text(
         "why",
         "Why it is to be read again: hint, unhydrated, open, reference pending, not listed …",

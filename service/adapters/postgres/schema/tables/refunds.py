@@ -77,7 +77,7 @@ refund = sa.Table(
     column(
         "received_hash",
         sa.LargeBinary(),
-        "Digest of all that the list sent of it, to tell at once that nothing is new.",
+        "Digest of all that the list sent of it, equal if nothing changed.",
         nullable=True,
     ),
     maybe(
@@ -176,8 +176,8 @@ destination_details = sa.Table(
     maybe(text, "reference_type", "What kind of number the reference is."),
     maybe(text, "card_type", "For cards: pending, refund or reversal."),
     maybe(text, "network_decline_code", "Why the network declined it."),
-    column("details", pg.JSONB(), "All that Stripe tells of this kind of destination."),
-    comment="Where the money went. No row where Stripe tells nothing.",
+    column("details", pg.JSONB(), "All that Stripe returns about this kind of destination."),
+    comment="Where the money went. No row where Stripe returns nothing.",
 )
 
 
