@@ -40,7 +40,7 @@ WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
 
 -- blockers
 -- Who stands in the way of the backend $1: sessions, and prepared transactions, which have no process.
-SELECT b.pid, coalesce(a.usename::text, x.owner::text) AS role,
+SELECT b.pid, coalesce(a.usename::text, x.owner::text, a.backend_type, 'unknown') AS role,
     extract(epoch FROM clock_timestamp() - coalesce(a.xact_start, x.prepared))::float8 AS age_s,
     x.gid AS prepared
 FROM (SELECT DISTINCT unnest(pg_blocking_pids($1))) AS b (pid)
