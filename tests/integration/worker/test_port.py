@@ -155,7 +155,9 @@ async def test_sending_a_little_now_and_then_extends_nothing() -> None:
             while not answer.done():
                 await sender.send(b"x")
                 await asyncio.sleep(0.02)
-        assert (await answer)[0] == 408
+        with suppress(ConnectionError):  # what was sent after the answer may cost it
+            assert (await answer)[0] == 408
+        assert port.metric("refused_total", "slow") == 1
         assert port.bodies == []
 
 
