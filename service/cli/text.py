@@ -12,6 +12,12 @@ def when(instant: str) -> str:
     return f"{datetime.fromisoformat(instant).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
+def when_at_latest(instant: str) -> str:
+    """As ``when``, rounded up: from when on something holds is never said too early."""
+    at = datetime.fromisoformat(instant)
+    return when((at + timedelta(seconds=-at.timestamp() % 60)).isoformat())
+
+
 def day(instant: str) -> str:
     """The date of an ISO instant, in UTC, as ``26 Nov 2025``."""
     at = datetime.fromisoformat(instant).astimezone(UTC)
@@ -24,13 +30,14 @@ def since(instant: str, now: datetime) -> str:
     if ago >= timedelta(days=2):
         return when(instant)
     for unit, length in (("hour", timedelta(hours=1)), ("minute", timedelta(minutes=1))):
-        if count := ago // length:
+        if (count := ago // length) > 0:
             return f"{count} {unit}{'s' if count > 1 else ''} ago"
     return "less than a minute ago"
 
 
 def span(pair: list[str]) -> str:
-    return f"{when(pair[0])} to {when(pair[1])}"
+    """Rounded outwards: what is missing is never shown smaller than it is."""
+    return f"{when(pair[0])} to {when_at_latest(pair[1])}"
 
 
 def money(amount_minor: int, currency: str) -> str:

@@ -18,7 +18,7 @@ Sql = Annotated[
 ]
 Back = Annotated[
     bool,
-    Parameter(name="--back", negative="", help="Take one revision back, for an older version."),
+    Parameter(name="--back", negative="", help="Roll back one revision, for an older version."),
 ]
 Arguments = Annotated[str, Parameter(allow_leading_hyphen=True, help="Handed to psql, after --.")]
 

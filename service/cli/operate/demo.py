@@ -177,8 +177,8 @@ def invocation(argv0: str, executable: str, folder: Path) -> str:
 
 
 def _shortened(path: Path, folder: Path) -> str:
-    reported = str(path.relative_to(folder) if path.is_relative_to(folder) else path)
-    return shlex.quote(reported if os.sep in reported else f".{os.sep}{reported}")
+    shown = str(path.relative_to(folder) if path.is_relative_to(folder) else path)
+    return shlex.quote(shown if os.sep in shown else f".{os.sep}{shown}")
 
 
 def _environment(folder: Path, url: str, since: str) -> dict[str, str]:

@@ -7,7 +7,7 @@ from cyclopts import Parameter
 
 from service.cli.app import Context, app, run_async
 from service.cli.sync.backfill import QuarantinedError
-from service.cli.text import day, since, span, when
+from service.cli.text import day, since, span, when, when_at_latest
 from service.domain.errors import DifferenceError
 
 Check = Annotated[
@@ -42,7 +42,7 @@ async def _status(context: Context, *, check: bool) -> None:
 def _judge(accounts: list[dict[str, Any]]) -> None:
     if not accounts:
         raise DifferenceError("nothing was synced yet", hint="Begin: refund-sync sync")
-    for is_so, reported, hint, error in (
+    for is_so, problem, hint, error in (
         (_silent, "nothing was read for a day", "Find out why no daemon and no sync ran.",
          DifferenceError),
         (_with_gaps, "gaps", "Close them: refund-sync sync", DifferenceError),
@@ -53,7 +53,7 @@ def _judge(accounts: list[dict[str, Any]]) -> None:
     ):  # fmt: skip
         ids = [a["account_id"] for a in accounts if is_so(a)]
         if ids:
-            raise error(f"{reported}: {', '.join(ids)}", hint=hint)
+            raise error(f"{problem}: {', '.join(ids)}", hint=hint)
 
 
 def _silent(account: dict[str, Any]) -> bool:
@@ -91,7 +91,7 @@ def sentence(a: dict[str, Any], now: datetime) -> str:
         return f"Complete from {start} until {end}; {odd or 'nothing is missing'}."
     parts = [
         f"from {start} until {when(a['complete_through'])}" if a["complete_through"] else "",
-        f"from {when(a['current_from'])} until {end}" if a["current_from"] else "",
+        f"from {when_at_latest(a['current_from'])} until {end}" if a["current_from"] else "",
     ]
     count = len(a["gaps"])
     missing = f"{count:,} gap{'s' if count > 1 else ''} {'are' if count > 1 else 'is'} missing: refund-sync sync"

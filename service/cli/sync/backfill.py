@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from service.cli import text
 from service.cli.app import Context, app, run_async
 from service.cli.progress import Standing, shown
 from service.cli.spans import pair, span_of
@@ -208,7 +209,7 @@ LEFT_OUT = (
 
 def _left_out(start: int, end: int) -> str:
     return (
-        f"left out, not settled yet: {Span(start, end)}; what is newer than SETTLE_LAG_S is"
+        f"left out, not settled yet: {text.span(pair(Span(start, end)))}; what is newer than SETTLE_LAG_S is"
         " proven by a later run"
     )
 

@@ -214,12 +214,12 @@ async def test_a_command_goes_at_half_the_rate_while_a_daemon_lives(
         with running(stage) as daemon:
             until(daemon.is_ready)
             until(lambda: daemon.metric("runs_total", job="fill of history", outcome="ok"))
-            beside = _rate_of(stage, *spans[0])
+            shared = _rate_of(stage, *spans[0])
             daemon.is_stopped()
         alone = _rate_of(stage, *spans[1])
-        print(f"{beside:.1f} reads a second next to a daemon, {alone:.1f} without one")
-        assert beside < 8.5
-        assert alone > 1.3 * beside
+        print(f"{shared:.1f} reads a second next to a daemon, {alone:.1f} without one")
+        assert shared < 8.5
+        assert alone > 1.3 * shared
         await stage.assert_no_invariant_is_broken()
 
 

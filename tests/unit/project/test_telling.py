@@ -13,7 +13,7 @@ from service.cli.operate.demo import completeness, invocation
 from service.cli.operate.status import sentence
 from service.cli.progress import GOES_ON, NOTHING_YET, Standing, what_remains
 from service.cli.sync.fetch import changes_by_part, check_refund_id, text_of
-from service.cli.text import money
+from service.cli.text import money, since, span, when, when_at_latest
 from service.domain.batch import Written
 from service.domain.coverage.span import Span
 from service.domain.errors import DatabaseAwayError, UsageError
@@ -200,3 +200,14 @@ def test_amounts_are_in_major_units_or_said_not_to_be() -> None:
     assert [money(734_600, code) for code in ("usd", "jpy", "kwd", "xyz")] == [
         "7,346.00 usd", "734,600 jpy", "734.600 kwd", "734,600 xyz in minor units",
     ]  # fmt: skip
+
+
+def test_instants_are_rounded_so_that_nothing_is_said_to_be_there_too_early() -> None:
+    assert when("2026-01-01T01:19:40+00:00") == "2026-01-01 01:19 UTC"
+    assert when_at_latest("2026-01-01T01:19:40+00:00") == "2026-01-01 01:20 UTC"
+    assert when_at_latest("2026-01-01T01:19:00+00:00") == "2026-01-01 01:19 UTC"
+    gap = ["2026-01-01T01:19:40+00:00", "2026-01-01T01:19:41+00:00"]
+    assert span(gap) == "2026-01-01 01:19 UTC to 2026-01-01 01:20 UTC"
+    ahead = (NOW + timedelta(seconds=5)).isoformat()
+    assert since(ahead, NOW) == "less than a minute ago"
+    assert since((NOW - timedelta(hours=3)).isoformat(), NOW) == "3 hours ago"

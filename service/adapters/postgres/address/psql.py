@@ -25,11 +25,11 @@ def psql_environment(dsn: str, environ: Mapping[str, str]) -> dict[str, str]:
     On a command line its password would show in the process list. Raises SettingError.
     """
     kept = {name: value for name, value in environ.items() if name not in LIBPQ.values()}
-    reported = address_of(dsn, environ, service_values).for_libpq()
-    if reported.get("PGSSLROOTCERT") == SYSTEM and (bundle := _bundle()):
+    whole = address_of(dsn, environ, service_values).for_libpq()
+    if whole.get("PGSSLROOTCERT") == SYSTEM and (bundle := _bundle()):
         # libpq knows the word from version 16 on; with it, this is the default.
-        reported = {"PGSSLMODE": "verify-full"} | reported | {"PGSSLROOTCERT": bundle}
-    return kept | reported
+        whole = {"PGSSLMODE": "verify-full"} | whole | {"PGSSLROOTCERT": bundle}
+    return kept | whole
 
 
 def _bundle() -> str | None:

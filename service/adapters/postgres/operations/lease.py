@@ -53,10 +53,10 @@ def application_name(account_id: str, epoch: int) -> str:
 
 def _sessions_of(account_id: str) -> str:
     """What the names of all epochs begin with. Postgres would cut a long name, and the epoch with it."""
-    reported = account_id
-    if len(reported) > _NAME_BYTES or not reported.isascii():
-        reported = sha256(reported.encode()).hexdigest()[:_NAME_BYTES]
-    return f"refund-sync {reported}#"
+    name = account_id
+    if len(name) > _NAME_BYTES or not name.isascii():
+        name = sha256(name.encode()).hexdigest()[:_NAME_BYTES]
+    return f"refund-sync {name}#"
 
 
 async def held_by(connection: Connection, account_id: str) -> str | None:

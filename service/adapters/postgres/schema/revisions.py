@@ -9,13 +9,13 @@ import service
 
 
 def migrations_folder() -> Path:
-    """Beside the checkout's package, else inside the wheel's; never by working directory.
+    """Next to the checkout's package, else inside the wheel's; never by working directory.
 
     An editable install may leave an old copy in site-packages: the checkout's own comes first.
     """
     package = Path(service.__file__).resolve().parent
-    beside = package.parent / "migrations"
-    return beside if (beside / "env.py").exists() else package / "_migrations"
+    folder = package.parent / "migrations"
+    return folder if (folder / "env.py").exists() else package / "_migrations"
 
 
 @cache
@@ -26,7 +26,7 @@ def known_revisions() -> tuple[str, ...]:
 
 @cache
 def reversible_revisions() -> frozenset[str]:
-    """Those that can be taken back: they say how."""
+    """Those that can be rolled back: their files define ``downgrade``."""
     return frozenset(
         name for name, file in _files().items() if "def downgrade" in file.read_text("utf-8")
     )

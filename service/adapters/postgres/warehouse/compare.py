@@ -67,8 +67,8 @@ async def _covered(
 ) -> frozenset[int]:
     """Which of their seconds are covered. Asked before the rows are: what they held by then is seen."""
     seconds = sorted({o.refund.created for o in seen})
-    reported = await connection.fetch(query("covered_seconds"), account_id, REFUNDS, seconds)
-    return frozenset(row[0] for row in reported)
+    found = await connection.fetch(query("covered_seconds"), account_id, REFUNDS, seconds)
+    return frozenset(row[0] for row in found)
 
 
 def _compare(found: Compared, row: dict[str, Any], seen: Observation, now: datetime) -> None:
@@ -95,11 +95,11 @@ async def _unlisted(connection: Connection, account_id: str, batch: Batch) -> li
     if not own:
         return []
     listed = sorted(frozenset[str]().union(*(proof.claim.listed for proof in own)))
-    reported = await connection.fetch(
+    found = await connection.fetch(
         query("unlisted"), account_id, [range_of(p.claim.span) for p in own],
         [p.observed_at for p in own], listed,
     )  # fmt: skip
-    return [(row["id"], row["created"]) for row in reported]
+    return [(row["id"], row["created"]) for row in found]
 
 
 async def _revoke(
